@@ -1,0 +1,1 @@
+"""Judging rewards: hacking verdicts. Nothing is imported here, so that the package stays lazy."""

@@ -1,0 +1,94 @@
+"""The one boundary around user code: what came back from it, as a score or the reason for none.
+
+Whatever a function does (raise, hang until its own deadline, return None, NaN or text) becomes a
+status and a message, never a silent 0.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from .scores import Status
+
+Outcome: TypeAlias = tuple[float, Status, str]
+"""A value, its status, and what went wrong ("" if nothing)."""
+
+
+def is_async(call: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine; an object may be called asynchronously too."""
+    return any(inspect.iscoroutinefunction(f) for f in (call, type(call).__call__))
+
+
+def score_row(call: Callable[..., Any], row: Mapping[str, Any]) -> Outcome:
+    """Call a function on one row."""
+    try:
+        return judged(call(**row))
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        return broken(error)
+
+
+async def gather(call: Callable[..., Any], rows: list[dict[str, Any]]) -> list[Outcome]:
+    """Call an async function on all rows together."""
+
+    async def one(row: Mapping[str, Any]) -> Outcome:
+        try:
+            return judged(await call(**row))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The function's own, out of a client's deadline: it must not cancel its neighbors.
+            return broken(error)
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
+            return broken(error)
+
+    return list(await asyncio.gather(*(one(row) for row in rows)))
+
+
+def run(coroutine: Coroutine[Any, Any, list[Outcome]]) -> list[Outcome]:
+    """Run a coroutine to its end, also from within an event loop (a notebook has one running)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, asyncio.run, coroutine).result()
+
+
+def judged(value: Any) -> Outcome:
+    """A returned value as a score, or why it is none."""
+    if value is None:
+        return 0.0, Status.ABSTAINED, ""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if not isinstance(value, bool | int | float | np.number | np.bool_):
+        return 0.0, Status.BAD_VALUE, f"returned {shown(value)}, not a number"
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0, Status.BAD_VALUE, "returned an integer too large for a float"
+    if not np.isfinite(number):
+        return 0.0, Status.BAD_VALUE, f"returned {number}"
+    return number, Status.SCORED, ""
+
+
+def broken(error: BaseException) -> Outcome:
+    """What was raised instead of a value."""
+    return 0.0, Status.TIMEOUT if isinstance(error, TimeoutError) else Status.FAILED, told(error)
+
+
+def told(error: BaseException) -> str:
+    """What was raised, in words."""
+    return f"raised {type(error).__name__}: {error}"
+
+
+def shown(value: Any) -> str:
+    """A value with its type, cut to a line."""
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"

@@ -1,0 +1,244 @@
+"""A plain function is a reward.
+
+Its argument names are columns. What it returns or raises passes the boundary around user code
+(:mod:`rewardsmith.core.boundary`), so that every row has a score or a reason.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+
+from .acting import Floats, Step, Terms, step_of
+from .boundary import Outcome, broken, gather, is_async, judged, run, score_row, shown, told
+from .catalog import method
+from .errors import RewardsmithError, ScoreError
+from .reference import Reference, resolve
+from .reward import Reward
+from .rollouts import Rollouts
+from .scores import Scores, Status
+
+StepFailure = Literal["row", "skip"]
+
+
+@method("function", kind="signal")
+class Function(Reward):
+    """A reward from a function whose argument names are columns.
+
+    ``**kwargs`` receives no columns; an argument with a default is read only if the column exists.
+
+    Args:
+        call: the function; sync or async.
+        batched: it takes whole columns and returns N values, instead of one row at a time.
+        step: it takes the arrays [n, ...] of one environment step and returns n values; the reward
+            is dense and can be computed while acting.
+        on_step_failure: with ``step``, what a step that breaks does: void the ``"row"``, or
+            ``"skip"`` that step alone.
+
+    Raises:
+        ValueError: both ``batched`` and ``step``, or an async function with either.
+    """
+
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        batched: bool = False,
+        step: bool = False,
+        on_step_failure: StepFailure = "row",
+    ) -> None:
+        super().__init__()
+        if batched and step:
+            raise ValueError("a function is batched (whole columns) or step (one step), not both")
+        self.is_async = is_async(call)
+        if self.is_async and (batched or step):
+            raise ValueError("an async function scores one row at a time")
+        self.call, self.batched, self.on_step_failure = call, batched, on_step_failure
+        # `step` names the method by which a reward acts, so the flag lives beside it.
+        self.by_step = step
+        self.required, self.optional = argument_names(call)
+        self.declare(needs=self.required, granularity="dense" if step else "outcome")
+
+    def arguments(self) -> dict[str, Any]:
+        given: dict[str, Any] = {"call": self.call}
+        if self.batched:
+            given["batched"] = True
+        if self.by_step:
+            given["step"] = True
+        if self.on_step_failure != "row":
+            given["on_step_failure"] = self.on_step_failure
+        return given
+
+    def default_name(self) -> str:
+        return str(getattr(self.call, "__name__", "function")).strip("<>")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By reference: worker processes import the function instead of unpickling its code.
+        return _restore, (
+            Reference.of(self.call),
+            self.batched,
+            self.by_step,
+            self.on_step_failure,
+        )
+
+    @property
+    def acts(self) -> bool:
+        return self.by_step
+
+    def forward(self, rollouts: Rollouts) -> Scores:
+        if self.by_step:
+            return self._score_steps(rollouts)
+        columns = self._columns(rollouts.column, rollouts)
+        n = len(rollouts)
+        if self.batched:
+            results = self._batch(columns, n)
+        elif self.is_async:
+            rows = [_row(columns, i) for i in range(n)]
+            results = run(gather(self.call, rows))
+        else:
+            results = [score_row(self.call, _row(columns, i)) for i in range(n)]
+        values = torch.tensor([value for value, _, _ in results], dtype=torch.float32)
+        status = torch.tensor([int(status) for _, status, _ in results], dtype=torch.int8)
+        errors = {i: ("", text) for i, (_, _, text) in enumerate(results) if text}
+        return Scores.outcome(values, status, errors=errors)
+
+    def _batch(self, columns: Mapping[str, Any], n: int) -> list[Outcome]:
+        try:
+            returned = self.call(**columns)
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
+            return [broken(error)] * n
+        try:
+            rows = iter(returned)
+        except TypeError:
+            return [(0.0, Status.BAD_VALUE, f"returned {shown(returned)}, not {n} values")] * n
+        try:
+            # What is returned may be lazy, and break only now.
+            values = list(rows)
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
+            return [broken(error)] * n
+        if len(values) != n:
+            return [(0.0, Status.BAD_VALUE, f"returned {len(values)} values for {n} rows")] * n
+        return [judged(value) for value in values]
+
+    def _score_steps(self, rollouts: Rollouts) -> Scores:
+        """Step through the rollouts; a step that breaks voids its row, or is skipped."""
+        n, horizon = len(rollouts), rollouts.n_steps
+        values = torch.zeros(n, horizon)
+        at = rollouts.action_mask.clone()
+        failed_at = torch.zeros(n, horizon, dtype=torch.bool)
+        status = torch.zeros(n, dtype=torch.int8)
+        errors: dict[int, tuple[str, str]] = {}
+        for t in range(horizon):
+            live = rollouts.action_mask[:, t]
+            for row, (value, verdict, text) in enumerate(self._outcomes(step_of(rollouts, t), n)):
+                if not live[row]:
+                    continue
+                values[row, t] = value
+                at[row, t] = verdict == Status.SCORED
+                if verdict > Status.ABSTAINED:
+                    failed_at[row, t] = True
+                    errors.setdefault(row, ("", f"step {t}: {text}"))
+                    if self.on_step_failure == "row":
+                        status[row] = max(int(status[row]), int(verdict))
+        return Scores.dense(values, at, status, errors=errors, failed_at=failed_at)
+
+    def _outcomes(self, s: Step, n: int) -> list[Outcome]:
+        columns = self._columns(s.column, s)
+        return self._batch(columns, n)
+
+    def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
+        n = len(s.first)
+        columns = self._columns(s.column, s)
+        try:
+            values = np.asarray(self.call(**columns), dtype=np.float64)
+        except RewardsmithError:
+            raise
+        except Exception as error:
+            raise ScoreError(f"failed: {told(error)}", part=out.path) from error
+        if values.shape != (n,):
+            raise ScoreError(
+                f"bad_value: returned an array of shape {list(values.shape)}, expected [{n}]",
+                part=out.path,
+            )
+        return values, carry
+
+    def _columns(self, read: Callable[..., Any], source: Rollouts | Step) -> dict[str, Any]:
+        columns = {name: read(name, needed_by=self.label()) for name in self.required}
+        for name in self.optional:
+            if _has(source, name):
+                columns[name] = read(name)
+        return columns
+
+
+@overload
+def reward(call: Callable[..., Any], /) -> Function: ...
+@overload
+def reward(
+    *, batched: bool = ..., step: bool = ..., on_step_failure: StepFailure = ...
+) -> Callable[[Callable[..., Any]], Function]: ...
+def reward(
+    call: Callable[..., Any] | None = None,
+    /,
+    *,
+    batched: bool = False,
+    step: bool = False,
+    on_step_failure: StepFailure = "row",
+) -> Function | Callable[[Callable[..., Any]], Function]:
+    """Turn a function into a reward; its argument names are columns. See :class:`Function`.
+
+    Example:
+        >>> @reward
+        ... def short(completion: str) -> float:
+        ...     return 1.0 if len(completion) < 10 else 0.0
+        >>> short(Rollouts.from_text(["?"], ["yes"])).values
+        tensor([1.])
+    """
+    if call is not None:
+        return Function(call)
+    return lambda f: Function(f, batched=batched, step=step, on_step_failure=on_step_failure)
+
+
+def argument_names(call: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The arguments of a function that are columns: those required, and those with a default.
+
+    Raises:
+        ValueError: an argument that cannot be given by name.
+    """
+    required: list[str] = []
+    optional: list[str] = []
+    for name, parameter in inspect.signature(call).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise ValueError(f"argument {name!r} of {_title(call)} cannot be given by name")
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        (required if parameter.default is parameter.empty else optional).append(name)
+    return tuple(required), tuple(optional)
+
+
+def _title(call: Callable[..., Any]) -> str:
+    return str(getattr(call, "__qualname__", repr(call)))
+
+
+def _row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:
+    return {
+        name: _row(column, i) if isinstance(column, Mapping) else column[i]
+        for name, column in columns.items()
+    }
+
+
+def _has(source: Rollouts | Step, name: str) -> bool:
+    try:
+        source.column(name)
+    except LookupError:
+        return False
+    return True
+
+
+def _restore(
+    reference: Reference, batched: bool, step: bool, on_step_failure: StepFailure
+) -> Function:
+    target = resolve(reference)
+    if isinstance(target, Function):
+        return target
+    return Function(target, batched, step, on_step_failure)

@@ -1,0 +1,128 @@
+"""Callables by name: ``module:function`` or ``./file.py:function``.
+
+Rewards travel between processes and into specs by reference, so that what is stored is a name that
+a reader can open and not a pickled function.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .errors import SpecError
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where a callable is found again."""
+
+    where: str
+    """A module's name, or the absolute path of a ``.py`` file."""
+    qualname: str
+
+    @classmethod
+    def parse(cls, text: str, base: Path) -> "Reference":
+        """Read ``module:function`` or ``./file.py:function``, the file relative to ``base``.
+
+        Raises:
+            SpecError: the text has no colon, or names no file that exists.
+        """
+        where, _, qualname = text.rpartition(":")
+        if not where or not qualname:
+            raise SpecError(
+                f"{text!r} names no function: write module:function or ./file.py:function"
+            )
+        if where.endswith(".py"):
+            path = (base / where).resolve()
+            if not path.is_file():
+                raise SpecError(f"{text!r}: there is no file {path}")
+            where = str(path)
+        return cls(where, qualname)
+
+    @classmethod
+    def of(cls, call: Callable[..., Any]) -> "Reference":
+        """The reference of a callable.
+
+        Raises:
+            SpecError: it has no importable name (a lambda, or a function inside another).
+        """
+        qualname = str(getattr(call, "__qualname__", ""))
+        module = sys.modules.get(str(getattr(call, "__module__", "")))
+        if not qualname or "<" in qualname or module is None:
+            raise SpecError(
+                f"{qualname or call!r} has no importable name; move it to the top level of a module"
+            )
+        file = getattr(module, "__file__", None)
+        by_file = file is not None and (
+            module.__name__ == "__main__" or module.__name__.startswith(_LOADED)
+        )
+        where = str(Path(file).resolve()) if by_file and file else module.__name__
+        return cls(where, qualname)
+
+    def relative_to(self, base: Path) -> str:
+        """The text form; a file below ``base`` is written relative to it."""
+        if not self.where.endswith(".py"):
+            return f"{self.where}:{self.qualname}"
+        path = Path(self.where)
+        inside = path.is_relative_to(base.resolve())
+        shown = f"./{path.relative_to(base.resolve())}" if inside else str(path)
+        return f"{shown}:{self.qualname}"
+
+
+_LOADED = "_rewardsmith_file_"
+
+
+def resolve(reference: Reference) -> Any:
+    """Import what a reference names.
+
+    Raises:
+        SpecError: there is no such module or name in it, or the module does not import.
+    """
+    try:
+        target: Any = _module(reference.where)
+    except Exception as error:
+        raise SpecError(
+            f"cannot import {reference.where}: {type(error).__name__}: {error}"
+        ) from error
+    for name in reference.qualname.split("."):
+        if not hasattr(target, name):
+            raise SpecError(f"{reference.where} has no {reference.qualname!r}")
+        target = getattr(target, name)
+    return target
+
+
+def source_hash(call: Any) -> str:
+    """A digest of a callable's source file: what it does may change where its name does not."""
+    try:
+        path = inspect.getsourcefile(inspect.unwrap(call))
+    except TypeError:
+        path = inspect.getsourcefile(type(call))
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+
+
+def _module(where: str) -> ModuleType:
+    if not where.endswith(".py"):
+        return importlib.import_module(where)
+    name = _LOADED + hashlib.sha256(where.encode()).hexdigest()[:16]
+    main = sys.modules.get("__main__")
+    main_file = getattr(main, "__file__", None)
+    if main is not None and main_file and Path(main_file).resolve() == Path(where):
+        return main
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, where)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{where} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]

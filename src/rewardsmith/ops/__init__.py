@@ -1,0 +1,1 @@
+"""Pieces that siblings share: running moments."""

@@ -1,0 +1,30 @@
+"""What holds for every test: one thread, checked shapes, hypothesis without clocks."""
+
+import os
+
+# Before numpy and torch are loaded: afterwards their thread pools exist already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import tests.typecheck  # noqa: F401 - the hook below finds it by this name
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Checks every jaxtyping annotation of these rooms at run time. It only reaches modules that are
+# imported after it, and pytest loads this file before any test of its worker.
+CHECKED = (
+    "rewardsmith.core",
+    "rewardsmith.ops",
+    "rewardsmith.signals",
+    "rewardsmith.transforms",
+)
+install_import_hook(CHECKED, "tests.typecheck.check")
+
+import torch  # noqa: E402 - after the variable above
+
+torch.set_num_threads(1)
+
+# Deadlines fail on a busy machine for no fault of the code. In CI the examples are the same every
+# time.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")

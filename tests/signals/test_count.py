@@ -1,0 +1,90 @@
+"""The count bonus: its formula, when it counts, and what a state's key is."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewardsmith.core.learning import learn
+from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.signals.count import CountBonus, digests
+
+
+def visits(states: list[list[int]], acted: list[list[bool]] | None = None) -> Rollouts:
+    action_mask = None if acted is None else torch.tensor(acted)
+    column = torch.tensor(states)
+    return Rollouts(
+        steps={"next_obs": column},
+        mask=torch.ones(column.shape, dtype=torch.bool),
+        action_mask=action_mask,
+    )
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=4))
+@settings(max_examples=25)
+def test_it_pays_by_the_counts_of_the_last_update(batches: list[list[int]]) -> None:
+    reward, counts = CountBonus(2.0), dict.fromkeys(range(4), 0)
+    for batch in batches:
+        scores, metrics = learn(reward, visits([batch]))
+        expected = [2.0 / math.sqrt(1 + counts[state]) for state in batch]
+        np.testing.assert_allclose(scores.values[0], expected, rtol=1e-6)
+        for state in batch:
+            counts[state] += 1
+        assert metrics == {"states": sum(count > 0 for count in counts.values())}
+
+
+def test_dummy_steps_are_not_counted() -> None:
+    reward = CountBonus()
+    learn(reward, visits([[1, 2, 1]], [[True, False, True]]))
+    assert sorted(reward.counts.values()) == [2]
+
+
+def test_a_key_says_which_states_are_the_same() -> None:
+    reward = CountBonus(1.0, key=lambda obs: obs // 10)
+    learn(reward, visits([[1, 5, 12]]))
+    assert reward.counts == {0: 2, 1: 1}
+    assert reward(visits([[9, 15, 25]])).values[0].tolist() == pytest.approx(
+        [1 / math.sqrt(3), 1 / math.sqrt(2), 1.0]
+    )
+
+
+def test_a_key_may_have_several_numbers() -> None:
+    reward = CountBonus(1.0, key=lambda obs: np.stack([obs // 10, obs % 2], axis=1))
+    learn(reward, visits([[1, 3, 12]]))
+    assert reward.counts == {(0, 1): 2, (1, 0): 1}
+
+
+def test_a_key_that_gives_too_few_is_refused() -> None:
+    for key in (lambda obs: obs[:1], lambda obs: [0] * 5):
+        with pytest.raises(ValueError, match="keys for 2 states"):
+            CountBonus(1.0, key=key)(Rollouts(steps={"next_obs": torch.ones(2, 1)}))
+
+
+def test_a_key_may_be_read_from_info() -> None:
+    reward = CountBonus(1.0, key=lambda room: list(room))
+    rollouts = Rollouts(steps={"info": {"room": torch.tensor([[3, 3]])}})
+    learn(reward, rollouts)
+    assert reward.counts == {3: 2}
+    assert reward.needs == {"room"}
+    assert CountBonus().needs == {"next_obs"}
+
+
+@pytest.mark.parametrize("beta", [-1.0, math.nan, math.inf])
+def test_a_beta_that_is_none(beta: float) -> None:
+    with pytest.raises(ValueError, match="it must be a number >= 0"):
+        CountBonus(beta)
+
+
+def test_digests_tell_observations_apart() -> None:
+    image = np.zeros((3, 2, 2), dtype=np.uint8)
+    image[1, 0, 0] = 1
+    assert digests(image)[0] == digests(image)[2] != digests(image)[1]
+    mixed = {"image": image, "mission": np.array([0, 0, 1])}
+    assert len(set(digests(mixed))) == 3
+    # The order in which an environment names the parts is no difference.
+    assert digests(mixed) == digests(dict(reversed(mixed.items())))
+    # Nor is how an array lies in memory.
+    assert digests(np.asfortranarray(image)) == digests(image)
