@@ -101,8 +101,8 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
-	@set -e; for file in benchmarks/bench_*.py; do \
-	  test -e "$$file" || { echo "error: no benchmarks/bench_*.py" >&2; exit 1; }; \
+	@set -e; for file in benchmarks/*.py; do \
+	  test -e "$$file" || { echo "error: no benchmarks/*.py" >&2; exit 1; }; \
 	  echo "== $$file"; $(PY) "$$file"; \
 	done
 

@@ -1,13 +1,8 @@
 """The boundary around user code: whatever a function does becomes a status with row and reason."""
 
 import asyncio
-import copy
 import math
-import pickle
-import subprocess
-import sys
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,34 +11,9 @@ import torch
 from tests import laws
 from tests.laws import ABSTAINED, BAD_VALUE, FAILED, SCORED, TIMEOUT
 
-from rewardsmith.core.errors import MissingColumn, SpecError
+from rewardsmith.core.errors import MissingColumn
 from rewardsmith.core.function import Function, reward
 from rewardsmith.core.rollouts import Rollouts
-
-MODULE = """
-import asyncio
-import rewardsmith as rs
-
-@rs.reward
-def length(completion: str) -> float:
-    return float(len(completion))
-
-@rs.reward
-async def slow_length(completion: str) -> float:
-    await asyncio.sleep(0)
-    return float(len(completion))
-
-@rs.reward(step=True, on_step_failure="skip")
-def pay(env_reward):
-    return env_reward * 2.0
-
-@rs.reward(batched=True)
-def lengths(completion):
-    return [len(text) for text in completion]
-
-def plain(completion: str) -> float:
-    return 1.0
-"""
 
 
 def raising(error: Exception) -> Any:
@@ -253,121 +223,3 @@ def test_what_a_constructor_refuses() -> None:
             Function(later, **{flag: True})
     with pytest.raises(ValueError, match=r"argument 'completion' of .*positional cannot be given"):
         Function(positional)
-
-
-# --- steps ----------------------------------------------------------------------------------------
-
-
-def stepped(values: list[list[Any]], on_step_failure: Any = "row") -> Any:
-    """Scores of a step function that gives these values, by the step's number in `obs`."""
-
-    def call(obs: np.ndarray) -> Any:
-        column = [row[int(obs[0])] for row in values]
-        if any(isinstance(v, Exception) for v in column):
-            raise next(v for v in column if isinstance(v, Exception))
-        return column
-
-    n, t = len(values), len(values[0])
-    rollouts = Rollouts(steps={"obs": torch.arange(t).repeat(n, 1)})
-    return Function(call, step=True, on_step_failure=on_step_failure)(rollouts)
-
-
-def test_a_step_that_breaks_voids_its_row() -> None:
-    scores = stepped([[1.0, math.nan, 3.0], [1.0, 2.0, 3.0]])
-    assert scores.status.tolist() == [BAD_VALUE, SCORED]
-    assert scores.values.tolist() == [[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]
-    assert scores.failed_at.tolist() == [[False, True, False], [False] * 3]
-    assert scores.errors == {0: ("", "step 1: returned nan")}
-
-
-def test_a_step_that_breaks_is_skipped_if_so_stated() -> None:
-    scores = stepped([[1.0, math.nan, 3.0], [1.0, 2.0, "x"]], "skip")
-    assert scores.status.tolist() == [SCORED, SCORED]
-    assert scores.values.tolist() == [[1.0, 0.0, 3.0], [1.0, 2.0, 0.0]]
-    assert scores.at.tolist() == [[True, False, True], [True, True, False]]
-    assert scores.failed_at.tolist() == [[False, True, False], [False, False, True]]
-    assert scores.errors[1] == ("", "step 2: returned str 'x', not a number")
-
-
-def test_the_worst_step_decides_and_abstained_steps_are_left_out() -> None:
-    scores = stepped([[TimeoutError("late"), 1.0, 1.0], [1.0, 1.0, math.inf]])
-    assert scores.status.tolist() == [TIMEOUT, BAD_VALUE]
-    assert stepped([[None, 2.0, None]]).at.tolist() == [[False, True, False]]
-    assert stepped([[None, None]]).status.tolist() == [ABSTAINED]
-
-
-def test_dummy_steps_are_not_read() -> None:
-    rollouts = Rollouts(
-        steps={"env_reward": torch.tensor([[1.0, math.nan, 3.0]])},
-        action_mask=torch.tensor([[True, False, True]]),
-    )
-    scores = Function(lambda env_reward: env_reward, step=True)(rollouts)
-    assert scores.status.tolist() == [SCORED]
-    assert scores.values.tolist() == [[1.0, 0.0, 3.0]]
-
-
-# --- by reference ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    (tmp_path / "my_rewards.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(tmp_path)
-    import my_rewards
-
-    yield my_rewards
-    del sys.modules["my_rewards"]
-
-
-def test_it_pickles_by_reference(module: Any) -> None:
-    for name in ("length", "slow_length", "pay", "lengths"):
-        function = getattr(module, name)
-        assert pickle.loads(pickle.dumps(function)) is function
-        assert copy.deepcopy(function) is function
-        assert b"my_rewards" in pickle.dumps(function)
-    again = pickle.loads(pickle.dumps(Function(module.plain)))
-    assert again.call is module.plain
-
-
-def test_it_crosses_into_a_fresh_process(module: Any, tmp_path: Path) -> None:
-    tree = 2.0 * module.length + module.slow_length
-    script = """
-import pickle, sys
-import rewardsmith as rs
-if __name__ == "__main__":
-    tree = pickle.load(sys.stdin.buffer)
-    print(tree(rs.Rollouts.from_text(["?"], ["abc"])).values.tolist())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        input=pickle.dumps(tree),
-        capture_output=True,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.stdout.decode().strip() == "[9.0]", done.stderr.decode()
-
-
-def test_what_has_no_name_refuses_to_travel() -> None:
-    def inner(completion: str) -> float:
-        return 1.0
-
-    for call in (lambda completion: 1.0, inner):
-        with pytest.raises(SpecError, match="no importable name; move it to the top level"):
-            pickle.dumps(Function(call))
-
-
-def test_names() -> None:
-    assert Function(laws.effort, step=True).default_name() == "effort"
-    assert Function(lambda completion: 1.0).default_name() == "lambda"
-    assert repr(Function(laws.effort, step=True)) == "function(call=effort, step=True)"
-
-
-def test_the_examples_in_the_docstrings() -> None:
-    import doctest
-
-    from rewardsmith.core import function
-
-    result = doctest.testmod(function, extraglobs={"Rollouts": Rollouts, "reward": reward})
-    assert result.attempted >= 2
-    assert result.failed == 0

@@ -190,8 +190,8 @@ def test_a_step_that_one_factor_did_not_score_is_not_scored() -> None:
 def test_an_outcome_takes_part_in_a_minimum_on_the_last_action_step() -> None:
     rollouts = Rollouts(mask=torch.tensor([[True, True, False]]))
     steps = dense([[1.0, 3.0, 0.0]], at=[[True, True, False]])
-    scores = algebra.Min({"o": outcome([2.0]), "d": steps})(rollouts)
-    assert scores.values.tolist() == [[1.0, 2.0, 0.0]]
+    scores = algebra.Min({"o": outcome([0.5]), "d": steps})(rollouts)
+    assert scores.values.tolist() == [[1.0, 0.5, 0.0]]
 
 
 def test_what_is_not_scored_never_reaches_a_number() -> None:

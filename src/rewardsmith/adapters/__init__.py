@@ -1,0 +1,1 @@
+"""Where rewards meet trainers: Gymnasium environments and Stable-Baselines3."""

@@ -50,7 +50,9 @@ class Document:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
+            # A misspelt key is also a missing one; the misspelling is what helps.
+            problems = error.errors(include_url=False)
+            first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
             place = tuple(first["loc"])
             message = first["msg"]
             if first["type"] == "extra_forbidden":

@@ -14,7 +14,7 @@ import torch
 from .acting import Floats, Step, Terms, step_of
 from .boundary import Outcome, broken, gather, is_async, judged, run, score_row, shown, told
 from .catalog import method
-from .errors import RewardsmithError, ScoreError
+from .errors import MissingColumn, RewardsmithError, ScoreError
 from .reference import Reference, resolve
 from .reward import Reward
 from .rollouts import Rollouts
@@ -35,7 +35,7 @@ class Function(Reward):
         step: it takes the arrays [n, ...] of one environment step and returns n values; the reward
             is dense and can be computed while acting.
         on_step_failure: with ``step``, what a step that breaks does: void the ``"row"``, or
-            ``"skip"`` that step alone.
+            ``"skip"`` that step alone. While acting, where nothing can be voided, it raises.
 
     Raises:
         ValueError: both ``batched`` and ``step``, or an async function with either.
@@ -164,7 +164,11 @@ class Function(Reward):
         return values, carry
 
     def _columns(self, read: Callable[..., Any], source: Rollouts | Step) -> dict[str, Any]:
-        columns = {name: read(name, needed_by=self.label()) for name in self.required}
+        try:
+            columns = {name: read(name) for name in self.required}
+        except MissingColumn as error:
+            # Named only now: a label costs more than a step of a small environment.
+            raise MissingColumn(error.name, needed_by=self.label(), present=error.present) from None
         for name in self.optional:
             if _has(source, name):
                 columns[name] = read(name)

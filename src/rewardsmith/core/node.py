@@ -32,8 +32,10 @@ class Node(nn.Module):
 
     def branches(self) -> "Iterator[tuple[str, Node]]":
         """The direct children by name: members of a mapping under their key, others as named."""
+        # Looked up where torch keeps them: this runs at every step of acting, for every node.
+        modules = self._modules
         for name in parameters(type(self)):
-            value = getattr(self, name)
+            value = modules.get(name)
             if isinstance(value, Node):
                 yield name, value
             elif isinstance(value, nn.ModuleDict):

@@ -1,0 +1,309 @@
+"""What a step costs with a reward of four named parts, beside the bare vector environment.
+
+    python benchmarks/wrapper_overhead.py [--rounds N] [--json]
+
+Contenders take turns in one process on the same seeds and actions, round by round; a ratio is the
+median over rounds of (contender / bare) within the round, so that a machine that slows down slows
+both. ``nested`` is the same reward by hand: one Gymnasium vector wrapper per part and one for the
+sums, which write the same infos. Exit status 1: a target was missed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import SyncVectorEnv, VectorEnv, VectorWrapper
+
+import rewardsmith as rs
+
+GAMMA = 0.99
+Infos = dict[str, Any]
+_ZERO = np.float64(0.0)
+
+# --- the rewards ----------------------------------------------------------------------------------
+
+
+def calm(action: Any) -> Any:
+    """HalfCheetah: small torques."""
+    return -0.1 * (action**2).sum(axis=1)
+
+
+def torso(obs: Any) -> Any:
+    """HalfCheetah: a potential, the torso upright."""
+    return -np.abs(obs[:, 1])
+
+
+def upright(next_obs: Any) -> Any:
+    """CartPole: the pole upright."""
+    return 1.0 - np.abs(next_obs[:, 2]) / 0.21
+
+
+def slow(next_obs: Any) -> Any:
+    """CartPole: a cart that does not run."""
+    return -0.1 * np.abs(next_obs[:, 1])
+
+
+def middle(obs: Any) -> Any:
+    """CartPole: a potential, the cart in the middle."""
+    return -np.abs(obs[:, 0])
+
+
+def cheetah_reward() -> rs.Reward:
+    env_reward = rs.signals.EnvReward
+    parts = {
+        "speed": env_reward("reward_forward"),
+        "control": env_reward("reward_ctrl"),
+        "calm": rs.reward(step=True)(calm),
+    }
+    weights = {"speed": 1.0, "control": 0.5, "calm": 0.1}
+    return rs.transforms.PotentialShaping(rs.WeightedSum(parts, weights), torso)
+
+
+CARTPOLE_WEIGHTS = {"alive": 1.0, "upright": 0.5, "slow": 0.1}
+
+
+def cartpole_reward() -> rs.Reward:
+    parts = {
+        "alive": rs.signals.EnvReward(),
+        "upright": rs.reward(step=True)(upright),
+        "slow": rs.reward(step=True)(slow),
+    }
+    return rs.transforms.PotentialShaping(rs.WeightedSum(parts, CARTPOLE_WEIGHTS), middle)
+
+
+# --- the same by hand: nested Gymnasium vector wrappers -------------------------------------------
+
+
+class Part(VectorWrapper):
+    """Adds a weighted part to the reward and writes it to the infos; dummy steps earn nothing."""
+
+    def __init__(self, env: VectorEnv, name: str, weight: float = 1.0, base: bool = False) -> None:
+        super().__init__(env)
+        self.name, self.weight, self.base = name, weight, base
+        self.done = np.zeros(self.num_envs, dtype=bool)
+
+    def reset(self, **kwargs: Any) -> tuple[Any, Infos]:
+        obs, info = self.env.reset(**kwargs)
+        self.done = np.zeros(self.num_envs, dtype=bool)
+        self.restart(obs)
+        return obs, info
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, Infos]:
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        live = ~self.done
+        if self.base:
+            info["env_reward"], info["_env_reward"] = reward, live
+            info["reward_terms"], info["_reward_terms"] = {}, live
+        part = np.where(live, self.part(obs, reward, terminated), _ZERO)
+        info["reward_terms"][self.name] = part
+        self.done = terminated | truncated
+        total = self.weight * part if self.base else reward + self.weight * part
+        return obs, total, terminated, truncated, info
+
+    def restart(self, obs: Any) -> None:
+        """The environments were reset."""
+
+    def part(self, obs: Any, reward: Any, terminated: Any) -> Any:
+        raise NotImplementedError
+
+
+class Alive(Part):
+    def part(self, obs: Any, reward: Any, terminated: Any) -> Any:
+        return reward
+
+
+class Upright(Part):
+    def part(self, obs: Any, reward: Any, terminated: Any) -> Any:
+        return upright(obs)
+
+
+class Slow(Part):
+    def part(self, obs: Any, reward: Any, terminated: Any) -> Any:
+        return slow(obs)
+
+
+class Shaping(Part):
+    def restart(self, obs: Any) -> None:
+        self.last = obs
+
+    def part(self, obs: Any, reward: Any, terminated: Any) -> Any:
+        last, self.last = self.last, obs
+        # Differences of potentials cancel, so they are taken in float64.
+        before, after = middle(last).astype(np.float64), middle(obs).astype(np.float64)
+        return GAMMA * np.where(terminated, 0.0, after) - before
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, Infos]:
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        live = ~self.done
+        part = np.where(live, self.part(obs, reward, terminated), 0.0)
+        info["reward_terms"]["of"] = reward
+        info["reward_terms"]["shaping"] = part
+        self.done = terminated | truncated
+        return obs, reward + part, terminated, truncated, info
+
+
+class Sums(VectorWrapper):
+    """Sums every part over the episode, and hands the sums out at its end."""
+
+    def reset(self, **kwargs: Any) -> tuple[Any, Infos]:
+        obs, info = self.env.reset(**kwargs)
+        self.done = np.zeros(self.num_envs, dtype=bool)
+        self.sums: dict[str, Any] = {}
+        return obs, info
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, Infos]:
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        terms = info["reward_terms"]
+        terms["total"] = reward
+        for name, values in terms.items():
+            if name not in self.sums:
+                self.sums[name] = np.zeros(self.num_envs)
+            self.sums[name][self.done] = 0.0
+            self.sums[name] += values
+        self.done = done = terminated | truncated
+        if done.any():
+            info["reward_sums"] = {n: np.where(done, v, 0.0) for n, v in self.sums.items()}
+            info["_reward_sums"] = done
+        return obs, reward, terminated, truncated, info
+
+
+def nested(env: VectorEnv) -> VectorEnv:
+    weights = CARTPOLE_WEIGHTS
+    env = Alive(env, "of/alive", weights["alive"], base=True)
+    env = Upright(env, "of/upright", weights["upright"])
+    env = Slow(env, "of/slow", weights["slow"])
+    return Sums(Shaping(env, "shaping"))
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+Wrap = Callable[[VectorEnv], VectorEnv]
+
+
+@dataclass
+class Case:
+    """One vector environment, who steps it, and the most that a contender may cost."""
+
+    name: str
+    env_id: str
+    n: int
+    steps: int
+    contenders: dict[str, Wrap]
+    targets: list[tuple[str, str, float]]
+    """(contender, beside whom, largest ratio)"""
+
+
+def cases() -> list[Case]:
+    def ours(reward: Callable[[], rs.Reward]) -> Wrap:
+        return lambda env: rs.wrap(env, reward(), gamma=GAMMA)
+
+    def bare(env: VectorEnv) -> VectorEnv:
+        return env
+
+    return [
+        Case(
+            "HalfCheetah x8",
+            "HalfCheetah-v5",
+            8,
+            150,
+            {"bare": bare, "rewardsmith": ours(cheetah_reward)},
+            [("rewardsmith", "bare", 1.15)],
+        ),
+        Case(
+            "CartPole x64",
+            "CartPole-v1",
+            64,
+            150,
+            {"bare": bare, "rewardsmith": ours(cartpole_reward), "nested": nested},
+            [("rewardsmith", "bare", 2.0), ("rewardsmith", "nested", 1.0)],
+        ),
+    ]
+
+
+def measure(case: Case, rounds: int) -> dict[str, list[float]]:
+    """Contender -> seconds per vector step, one number per round."""
+    envs = {
+        name: wrap(SyncVectorEnv([lambda: gymnasium.make(case.env_id)] * case.n))
+        for name, wrap in case.contenders.items()
+    }
+    space = next(iter(envs.values())).action_space
+    space.seed(0)
+    actions = [space.sample() for _ in range(case.steps)]
+    names, times = list(envs), {name: [] for name in envs}
+    for i in range(rounds + 1):
+        # Whoever goes first finds colder caches: take turns.
+        for name in names if i % 2 else names[::-1]:
+            env = envs[name]
+            env.reset(seed=i)
+            start = time.perf_counter()
+            for action in actions:
+                env.step(action)
+            if i:  # the first round warms up
+                times[name].append((time.perf_counter() - start) / case.steps)
+    for env in envs.values():
+        env.close()
+    return times
+
+
+def ratio(times: dict[str, list[float]], a: str, b: str) -> float:
+    return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+
+
+def results(rounds: int) -> list[dict[str, Any]]:
+    found = []
+    for case in cases():
+        times = measure(case, rounds)
+        for name in case.contenders:
+            found.append(
+                {
+                    "case": case.name,
+                    "contender": name,
+                    "microseconds": 1e6 * statistics.median(times[name]),
+                    "ratio": ratio(times, name, "bare"),
+                    "targets": [
+                        {"beside": beside, "at_most": limit, "ratio": ratio(times, name, beside)}
+                        for who, beside, limit in case.targets
+                        if who == name
+                    ],
+                }
+            )
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15, help="rounds per case (default 15)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    rows = results(options.rounds)
+    missed = 0
+    if not options.json:
+        print(f"{'case':16}{'contender':14}{'us/step':>9}{'x bare':>8}  targets")
+    for row in rows:
+        notes = []
+        for target in row["targets"]:
+            met = target["met"] = target["ratio"] <= target["at_most"]
+            missed += not met
+            notes.append(
+                f"{target['ratio']:.2f}x {target['beside']} (at most {target['at_most']:.2f}: "
+                f"{'met' if met else 'MISSED'})"
+            )
+        if not options.json:
+            print(
+                f"{row['case']:16}{row['contender']:14}{row['microseconds']:9.1f}"
+                f"{row['ratio']:8.2f}  {', '.join(notes)}"
+            )
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

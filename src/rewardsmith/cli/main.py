@@ -1,0 +1,72 @@
+"""``rewardsmith``: exit 0 done, 1 failed while running, 2 bad input with one clear message."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from ..core.errors import RewardsmithError
+
+app = typer.Typer(
+    name="rewardsmith",
+    help="The reward layer for reinforcement learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+spec_app = typer.Typer(help="Work with reward and study files.", no_args_is_help=True)
+app.add_typer(spec_app, name="spec")
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="What to train and compare.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of results [runs/NAME].")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds, instead of the file's.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time [cores].")] = None,
+) -> None:
+    """Train under each candidate reward, compare, report."""
+    from .study import study_command
+
+    study_command(file, out or Path("runs") / file.stem, seeds, workers)
+
+
+@app.command()
+def methods(
+    kind: Annotated[str | None, typer.Option(help="Only methods of this kind.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """List the methods that specs can name."""
+    from .methods import methods_command
+
+    methods_command(kind, json)
+
+
+@spec_app.command("check")
+def spec_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A reward.yaml or a study.yaml.")],
+) -> None:
+    """Read a file, build what it names, and print the trees."""
+    from .spec import check_command
+
+    check_command(file)
+
+
+@spec_app.command("schema")
+def spec_schema() -> None:
+    """Print the JSON schema of reward.yaml, for editors."""
+    from .spec import schema_command
+
+    schema_command()
+
+
+def main() -> NoReturn:
+    """The console script."""
+    try:
+        app(standalone_mode=True)
+    except RewardsmithError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)

@@ -1,0 +1,45 @@
+"""What a reward is, as a short digest: its spec, and the source of every function in it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .node import Node
+from .reference import source_hash
+from .spec import dump
+
+
+def fingerprint(node: Node) -> str:
+    """Twelve hex digits that change when the tree, an argument or a function's file does.
+
+    Where a function's file lies does not count, so that a copy of a project has the same digests.
+
+    Raises:
+        SpecError: a node holds a callable without an importable name.
+    """
+    sources = [
+        source_hash(value)
+        for _, part in node.walk()
+        for value in part.arguments().values()
+        if callable(value) and not isinstance(value, Node)
+    ]
+    return digest([_nameless(dump(node)), sources])
+
+
+def digest(data: Any) -> str:
+    """Twelve hex digits of plain data."""
+    text = json.dumps(data, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _nameless(data: Any) -> Any:
+    """Plain data with file references cut down to ``file.py:function``."""
+    if isinstance(data, Mapping):
+        return {key: _nameless(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_nameless(value) for value in data]
+    if isinstance(data, str) and ".py:" in data:
+        return Path(data).name
+    return data

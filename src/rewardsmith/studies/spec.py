@@ -1,0 +1,181 @@
+"""``study.yaml``: what is trained, under which rewards, and how it is judged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from ..core import spec
+from ..core.catalog import nearest
+from ..core.document import Document, read_document
+from ..core.errors import SpecError
+from ..core.fingerprint import digest, fingerprint
+from ..core.reference import Reference, resolve, source_hash
+from ..core.reward import Reward
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+
+class EnvSection(_Section):
+    """What the learner acts in."""
+
+    id: str
+    """A Gymnasium id, ``Name-v0`` or ``module:Name-v0``."""
+    kwargs: dict[str, Any] = {}
+    """Arguments of ``gymnasium.make``."""
+    wrappers: list[str | dict[str, dict[str, Any]]] = []
+    """``module:Class`` or ``./file.py:Class``, innermost first; or ``{name: {arguments}}``."""
+    n_envs: PositiveInt = 1
+    """How many environments one learner steps."""
+
+
+class LearnerSection(_Section):
+    """Who learns, and for how long."""
+
+    algorithm: str
+    """A class of Stable-Baselines3 or sb3-contrib, or ``module:Class`` with their interface."""
+    policy: str = "MlpPolicy"
+    timesteps: PositiveInt
+    params: dict[str, Any] = {}
+    """Further arguments of the algorithm."""
+
+
+class EvaluationSection(_Section):
+    """When policies are evaluated, and on how many episodes."""
+
+    every: PositiveInt
+    """Environment steps between two evaluations."""
+    episodes: PositiveInt = 20
+    final_episodes: PositiveInt = 100
+    deterministic: bool = False
+    """Whether policies are evaluated by their most likely action; the initial one never is."""
+    threshold: float | None = None
+    """The gold return for which ``steps to threshold`` is told."""
+    correlation_steps: PositiveInt = 20_000
+    """Steps of the initial policy, over all seeds, behind the step correlation."""
+
+
+class GoldSection(_Section):
+    """What really counts; the learner never sees it."""
+
+    kind: Literal["return", "info", "terminated", "function"]
+    """The environment's own reward; a key of ``info``; 1 where it terminated; a function."""
+    key: str | None = None
+    default: float | None = None
+    """With ``info``: what a step counts whose info lacks the key. Without it that is an error."""
+    call: str | None = None
+    """With ``function``: the reference; it gets step columns by argument name, returns [n]."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "GoldSection":
+        if (self.kind == "info") != (self.key is not None):
+            raise ValueError("gold of kind 'info' needs `key`, and only it takes one")
+        if (self.kind == "function") != (self.call is not None):
+            raise ValueError("gold of kind 'function' needs `call`, and only it takes one")
+        return self
+
+
+class StudySection(_Section):
+    """A whole ``study.yaml``."""
+
+    env: EnvSection
+    learner: LearnerSection
+    seeds: PositiveInt = 5
+    evaluation: EvaluationSection
+    gold: GoldSection
+    reference: str | None = None
+    """The reward that others are judged against; default: the first."""
+    rewards: dict[str, Any] = Field(min_length=1)
+
+
+@dataclass
+class Study:
+    """A study that was read and checked; it pickles, so that a worker sees what its parent saw."""
+
+    section: StudySection
+    document: Document
+
+    @property
+    def name(self) -> str:
+        return Path(self.document.file or "study").stem
+
+    @property
+    def reference(self) -> str:
+        return self.section.reference or next(iter(self.section.rewards))
+
+    def reward(self, name: str) -> Reward:
+        """A fresh reward by its name."""
+        node = spec.build(self.section.rewards[name], self.document, ("rewards", name))
+        if not isinstance(node, Reward):
+            raise self.document.error("this node is not a reward", ("rewards", name))
+        return node
+
+    def resolve(self, text: str, place: tuple[str | int, ...]) -> Any:
+        """A callable that the study names, with the place in the file if it cannot be had."""
+        try:
+            return resolve(Reference.parse(text, self.document.base))
+        except SpecError as error:
+            raise self.document.error(error.message, place) from error.__cause__
+
+    def wrappers(self) -> list[tuple[Callable[..., Any], dict[str, Any]]]:
+        """The environment's wrappers with their arguments."""
+        made: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+        for i, entry in enumerate(self.section.env.wrappers):
+            place = ("env", "wrappers", i)
+            if isinstance(entry, str):
+                made.append((self.resolve(entry, place), {}))
+            elif len(entry) == 1:
+                ((name, kwargs),) = entry.items()
+                made.append((self.resolve(name, place), kwargs))
+            else:
+                raise self.document.error("a wrapper is one name, or one {name: arguments}", place)
+        return made
+
+    def gold_function(self) -> Callable[..., Any] | None:
+        """The gold measure, where it is a function."""
+        call = self.section.gold.call
+        return None if call is None else self.resolve(call, ("gold", "call"))
+
+    def fingerprint(self, name: str) -> str:
+        """What a run under this reward depends on, its seed apart."""
+        section = self.section
+        parts = {
+            "env": section.env.model_dump(),
+            "learner": section.learner.model_dump(),
+            "evaluation": section.evaluation.model_dump(exclude={"threshold"}),
+            # Each run plays its share of these steps, so their number is part of what a run is.
+            "seeds": section.seeds,
+            "gold": section.gold.model_dump(),
+            "reward": fingerprint(self.reward(name)),
+            "sources": [source_hash(call) for call, _ in self.wrappers()],
+            "gold_source": source_hash(f) if (f := self.gold_function()) else "",
+        }
+        return digest(parts)
+
+
+def read_study(path: Path | str, *, seeds: int | None = None) -> Study:
+    """Read and check a study, its rewards included.
+
+    Raises:
+        SpecError: with file, line, the path in the tree and the nearest valid name.
+    """
+    document = read_document(path)
+    section = document.validate(StudySection)
+    if seeds is not None:
+        section = section.model_copy(update={"seeds": seeds})
+    study = Study(section, document)
+    for name in section.rewards:
+        if not name.replace("-", "_").isidentifier():
+            raise document.error(
+                f"reward name {name!r}: use letters, digits, '_' and '-'", ("rewards", name)
+            )
+        study.reward(name)
+    if study.reference not in section.rewards:
+        hint = nearest(study.reference, [*section.rewards])
+        message = f"reference {study.reference!r} is no reward here{hint}"
+        raise document.error(message, ("reference",))
+    return study
