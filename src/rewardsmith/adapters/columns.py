@@ -41,7 +41,7 @@ class VectorColumns(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         column = self.info[name]
         has = self.info.get(f"_{name}")
-        if has is not None and not has.all() and not has[self.live].all():
+        if has is not None and np.count_nonzero(has) < len(has) and not has[self.live].all():
             raise KeyError(name)
         if isinstance(column, Mapping):
             return dict(VectorColumns(column, self.live))

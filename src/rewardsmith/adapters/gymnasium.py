@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from numpy.typing import NDArray
 
 from ..core.reward import Reward
 from .columns import InfoColumns, VectorColumns
@@ -85,7 +86,7 @@ class RewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
             truncated=np.array([truncated], dtype=np.bool_),
             info=columns,
         )
-        self.meter.advance(next_obs, columns, _GOES_ON)
+        self.meter.advance(next_obs, columns)
         info = {
             **info,
             "env_reward": env_reward,
@@ -131,7 +132,8 @@ class VectorRewardWrapper(VectorWrapper, RecordConstructorArgs):
         )
         VectorWrapper.__init__(self, env)
         self.meter = Meter(reward, env.num_envs, gamma=gamma, missing=missing)
-        self._done = np.zeros(env.num_envs, dtype=np.bool_)
+        self._live = self._all = np.ones(env.num_envs, dtype=np.bool_)
+        self._dummy: NDArray[np.bool_] | None = None
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -142,13 +144,13 @@ class VectorRewardWrapper(VectorWrapper, RecordConstructorArgs):
                 "are done reset by themselves at the next step"
             )
         obs, info = self.env.reset(seed=seed, options=options)
-        self._done = np.zeros(self.num_envs, dtype=np.bool_)
-        self.meter.reset(obs, VectorColumns(info, ~self._done))
+        self._live, self._dummy = self._all, None
+        self.meter.reset(obs, VectorColumns(info, self._live))
         return obs, info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         obs, env_reward, terminated, truncated, info = self.env.step(actions)
-        dummy, live = self._done, ~self._done
+        live = self._live
         rewards = self.meter.step(
             action=actions,
             next_obs=obs,
@@ -156,25 +158,27 @@ class VectorRewardWrapper(VectorWrapper, RecordConstructorArgs):
             terminated=terminated,
             truncated=truncated,
             info=VectorColumns(info, live),
-            live=live,
+            live=None if self._dummy is None else live,
         )
-        self._done = done = terminated | truncated
-        self.meter.advance(obs, VectorColumns(info, ~done), first=dummy)
+        done = terminated | truncated
+        some_done = np.count_nonzero(done) > 0
+        self._live = ~done if some_done else self._all
+        self.meter.advance(obs, VectorColumns(info, self._live), first=self._dummy)
+        self._dummy = done if some_done else None
+        real = live.copy()
         info = {
             **info,
             "env_reward": env_reward,
-            "_env_reward": live,
+            "_env_reward": real,
             "reward_terms": self.meter.terms,
-            "_reward_terms": live,
+            "_reward_terms": real,
         }
-        if np.count_nonzero(done):
+        if some_done:
             info["reward_sums"] = self.meter.sums_where(done)
             info["_reward_sums"] = done
         # Copied, so that a wrapper around this one may rescale it in place and leave the infos be.
         return obs, rewards.copy(), terminated, truncated, info
 
-
-_GOES_ON = np.array([False])
 
 
 def _one(value: Any) -> Any:

@@ -5,6 +5,7 @@ which rows begin an episode) and keeps the account: every part's value of the st
 the episode. Rewards themselves stay untouched, so that two meters can share one.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -58,7 +59,8 @@ class Meter:
         """The last step that was computed."""
         self._obs: Any = None
         self._info: Mapping[str, Any] = {}
-        self._all = self._first = np.ones(n, dtype=np.bool_)
+        self._all, self._none = np.ones(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+        self._first, self._fresh = self._all, True
         self._carry: Any = None
         self._owed: NDArray[np.bool_] | None = None
         self._out = Terms()
@@ -73,12 +75,14 @@ class Meter:
 
     def sums_where(self, rows: NDArray[np.bool_]) -> dict[str, Floats]:
         """The sums of some rows, 0 for the others; they do not change as the episodes go on."""
-        return dict(zip(self._names, np.where(rows, self._sums, 0.0), strict=True))
+        sums = np.zeros_like(self._sums)
+        np.copyto(sums, self._sums, where=rows)
+        return dict(zip(self._names, sums))  # noqa: B905 - as in `step`
 
     def reset(self, obs: Any, info: Mapping[str, Any]) -> None:
         """All environments were reset."""
         self._obs, self._info = obs, info
-        self._first = self._all
+        self._first, self._fresh = self._all, True
         self._carry, self._owed = self.reward.start(self.n), None
         self._sums[:] = 0.0
 
@@ -100,32 +104,33 @@ class Meter:
         Raises:
             ScoreError: with environment and part, unless ``missing`` is a number.
         """
-        live = self._all if live is None else live
         step = self.last = Step(
             obs=self._obs,
             action=action,
             next_obs=next_obs,
-            # Copied: environments may pay from a buffer that they write again.
-            env_reward=np.array(env_reward, dtype=np.float64),
+            env_reward=np.asarray(env_reward, dtype=np.float64),
             terminated=terminated,
             truncated=truncated,
             first=self._first if self._owed is None else self._first | self._owed,
-            live=live,
+            live=self._all if live is None else live,
             info=info,
             prev_info=self._info,
         )
-        alive = np.count_nonzero(live)
         # With nobody alive the infos are those of resets, and may hold no column of a step.
+        alive = live is None or np.count_nonzero(live)
         table = self._compute(step) if alive else np.zeros_like(self._sums)
-        if alive < self.n:
-            table[:, ~live] = 0.0
+        if live is not None:
+            np.copyto(table, 0.0, where=~live)
         self._account(table)
-        self.terms = dict(zip(self._names, table, strict=True))
+        self.terms = dict(zip(self._names, table))  # noqa: B905 - strict takes twice as long
         return self.terms[TOTAL]
 
-    def advance(self, obs: Any, info: Mapping[str, Any], first: NDArray[np.bool_]) -> None:
+    def advance(
+        self, obs: Any, info: Mapping[str, Any], first: NDArray[np.bool_] | None = None
+    ) -> None:
         """Go on to the observation that the next action answers; ``first`` marks new episodes."""
-        self._obs, self._info, self._first = obs, info, first
+        self._obs, self._info = obs, info
+        self._first, self._fresh = (self._none, False) if first is None else (first, True)
 
     def _compute(self, step: Step) -> Floats:
         """The table [k, n] of one step: a row per name in ``_names``."""
@@ -135,24 +140,26 @@ class Meter:
         owed, self._owed = step.first, None
         try:
             values, self._carry = self.reward.step(step, self._carry, out)
-            check_shapes(values, out, self.n)
-            check_finite(values, out, step.live)
+            # A sum of squares is finite only if every number is; most steps need no closer look.
+            if values.shape != self._all.shape or not math.isfinite(values.dot(values)):
+                check_shapes(values, out, self.n)
+                check_finite(values, out, step.live)
+            out.values[TOTAL] = values
+            if list(out.values) == self._names:
+                return np.concatenate(list(out.values.values())).reshape(-1, self.n)
+            return self._aligned(out.values)
         except ScoreError as error:
             if self.missing == "raise":
                 raise blamed(error, self.reward, step) from error.__cause__
             if values is None:
                 # The carry did not see this step: the episodes that began here still have to.
                 self._owed = owed
-            return self._filled(values, out)
-        out.values[TOTAL] = values
-        if list(out.values) != self._names:
-            return self._aligned(out.values)
-        return np.concatenate(list(out.values.values())).reshape(-1, self.n)
+            return self._filled({**out.values, TOTAL: values})
 
-    def _filled(self, values: Floats | None, out: Terms) -> Floats:
+    def _filled(self, said: dict[str, Any]) -> Floats:
         """The table of a step that broke: NaN for what no part said, ``missing`` for the whole."""
-        said = {**out.values, TOTAL: values}
-        table = self._aligned({p: v for p, v in said.items() if np.shape(v) == (self.n,)})
+        right = {path: values for path, values in said.items() if np.shape(values) == (self.n,)}
+        table = self._aligned(right)
         whole = table[self._names.index(TOTAL)]
         whole[~np.isfinite(whole)] = float(self.missing)
         return table
@@ -168,8 +175,8 @@ class Meter:
         return np.stack([np.asarray(terms.get(name, unknown), np.float64) for name in self._names])
 
     def _account(self, table: Floats) -> None:
-        if np.count_nonzero(self._first):
-            self._sums[:, self._first] = 0.0
+        if self._fresh:
+            np.copyto(self._sums, 0.0, where=self._first)
         self._sums += table if self.missing == "raise" else np.where(np.isfinite(table), table, 0.0)
 
 

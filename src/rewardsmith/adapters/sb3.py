@@ -92,7 +92,7 @@ class RewardVecEnv(VecEnvWrapper):
         # The state that the next action answers came with the reset's info where an episode ended.
         reset_infos = self.venv.unwrapped.reset_infos
         after = [reset_infos[i] if done else infos[i] for i, done in enumerate(dones)]
-        self.meter.advance(obs, InfoColumns(after), first=dones)
+        self.meter.advance(obs, InfoColumns(after), first=dones if dones.any() else None)
         return obs, rewards.astype(np.float32), dones, self._told(infos, env_reward, dones)
 
     def env_method(self, method_name: str, *args: Any, **kwargs: Any) -> list[Any]:

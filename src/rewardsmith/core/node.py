@@ -32,10 +32,8 @@ class Node(nn.Module):
 
     def branches(self) -> "Iterator[tuple[str, Node]]":
         """The direct children by name: members of a mapping under their key, others as named."""
-        # Looked up where torch keeps them: this runs at every step of acting, for every node.
-        modules = self._modules
         for name in parameters(type(self)):
-            value = modules.get(name)
+            value = getattr(self, name)
             if isinstance(value, Node):
                 yield name, value
             elif isinstance(value, nn.ModuleDict):

@@ -136,13 +136,30 @@ class Reward(Node):
         """Step every child, write its values to ``out``, and collect the carries."""
         values: dict[str, Floats] = {}
         carries: dict[str, Any] | None = None if carry is None else {}
-        for name, child in self.children_by_name():
-            inner = None if carry is None else carry[name]
-            values[name], inner = child.step(s, inner, out.below(name))
-            out[name] = values[name]
+        for name, child in self._children():
+            below = out.below(name)
+            value, inner = child.step(s, None if carry is None else carry[name], below)
+            values[name] = out.values[below.path] = value
             if carries is not None:
                 carries[name] = inner
         return values, carries
+
+    def _children(self) -> "list[tuple[str, Reward]]":
+        """As :meth:`children_by_name`, found anew only after one was replaced: acting is hot."""
+        if self._found is not None:
+            for now, then in self._found[0]:
+                if now != then:
+                    break
+            else:
+                return self._found[1]
+        tables: list[Any] = [self._modules]
+        tables += [m._modules for m in self._modules.values() if isinstance(m, nn.ModuleDict)]
+        children = self.children_by_name()
+        self._found = ([(table, dict(table)) for table in tables], children)
+        return children
+
+    _found: "tuple[list[tuple[Any, Any]], list[tuple[str, Reward]]] | None" = None
+    """Where torch keeps the children, beside a copy from when they were found; and the children."""
 
     def coefficients(self) -> dict[str, float]:
         """Part -> factor, where the node's values are that sum of its parts; else empty."""

@@ -6,6 +6,7 @@ disturb training, so a run that is repeated gives the same records.
 
 import base64
 import importlib.metadata
+import math
 import multiprocessing
 import os
 import threading
@@ -125,8 +126,10 @@ class _Evaluations(BaseCallback):
 
 
 def _evaluation_env(study: Study, reward: Any, seed: int) -> RewardVecEnv:
-    section = study.section
-    n = min(section.env.n_envs, section.evaluation.episodes)
+    # Each environment plays the same number of episodes: the most environments that leave no rest.
+    section = study.section.evaluation
+    shared = math.gcd(section.episodes, section.final_episodes)
+    n = max(k for k in range(1, study.section.env.n_envs + 1) if shared % k == 0)
     return make_reward_env(study, reward, n, _EVALUATION_SEED + seed, training=False)
 
 

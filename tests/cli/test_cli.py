@@ -1,0 +1,60 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from rewardsmith.cli import main; main()"]
+
+
+def command(*arguments):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_methods_lists_the_catalog():
+    done = command("methods")
+    assert done.returncode == 0
+    assert "potential_shaping" in done.stdout
+    listed = json.loads(command("methods", "--json").stdout)
+    gate = next(entry for entry in listed if entry["name"] == "gate")
+    assert gate["seed"] == [4]
+    assert gate["paper"]["id"] == "2508.10548"
+    assert set(gate) == {"name", "kind", "seed", "paper", "module", "verdict"}
+    signals = json.loads(command("methods", "--json", "--kind", "signal").stdout)
+    assert {entry["kind"] for entry in signals} == {"signal"}
+
+
+def test_unknown_kind():
+    done = command("methods", "--kind", "signl")
+    assert done.returncode == 2
+    assert "did you mean 'signal'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "study_8x8.yaml"])
+def test_spec_check_reads_the_examples(name):
+    path = Path(__file__).parents[2] / "examples" / "door_key" / name
+    done = command("spec", "check", path)
+    assert done.returncode == 0, done.stderr
+    assert "potential_shaping(potential=key_then_door)" in done.stdout
+
+
+def test_spec_check_reads_a_reward(tmp_path):
+    path = tmp_path / "reward.yaml"
+    path.write_text("reward: {scale: {of: {env_reward: {}}, by: 2}}\n")
+    done = command("spec", "check", path)
+    assert done.returncode == 0
+    assert "scale(by=2.0)" in done.stdout
+    path.write_text("reward:\n  scale:\n    of: {env_reward: {}}\n    bye: 2\n")
+    done = command("spec", "check", path)
+    assert done.returncode == 2
+    assert f"{path}:4: reward/scale/bye" in done.stderr
+    assert "did you mean 'by'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_spec_schema_is_json():
+    schema = json.loads(command("spec", "schema").stdout)
+    assert "weighted_sum" in schema["$defs"]["node"]["properties"]
