@@ -63,6 +63,47 @@ if TYPE_CHECKING:
     from .core.spec import dump, load
 
 
+__all__ = [
+    "Advantages",
+    "Comparator",
+    "Estimator",
+    "Gate",
+    "Min",
+    "Paper",
+    "Preferences",
+    "Product",
+    "Relabel",
+    "Reward",
+    "RewardsmithError",
+    "Rollouts",
+    "Sampler",
+    "Scale",
+    "ScoreError",
+    "Scores",
+    "Shift",
+    "SpecError",
+    "Status",
+    "Step",
+    "WeightedMean",
+    "WeightedSum",
+    "adapters",
+    "audit",
+    "dump",
+    "learn",
+    "load",
+    "method",
+    "methods",
+    "reward",
+    "scan",
+    "signals",
+    "studies",
+    "testbeds",
+    "transforms",
+    "win_rate",
+    "wrap",
+]
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)

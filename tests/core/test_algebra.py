@@ -211,3 +211,10 @@ def test_a_node_without_a_method_has_its_class_name() -> None:
         "a/of",
     ]
     assert issubclass(laws.Given, Node)
+
+
+def test_numbers_on_either_side():
+    rollouts = Rollouts.from_text(["", ""], ["a", "abc"])
+    length = Function(lambda completion: len(completion))
+    assert (1 - length)(rollouts).values.tolist() == [0.0, -2.0]
+    assert (length / 2)(rollouts).values.tolist() == [0.5, 1.5]

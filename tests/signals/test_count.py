@@ -1,6 +1,7 @@
 """The count bonus: its formula, when it counts, and what a state's key is."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewardsmith.core.acting import scan
+from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.learning import learn
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.signals.count import CountBonus, digests
@@ -57,10 +60,31 @@ def test_a_key_may_have_several_numbers() -> None:
     assert reward.counts == {(0, 1): 2, (1, 0): 1}
 
 
-def test_a_key_that_gives_too_few_is_refused() -> None:
-    for key in (lambda obs: obs[:1], lambda obs: [0] * 5):
-        with pytest.raises(ValueError, match="keys for 2 states"):
-            CountBonus(1.0, key=key)(Rollouts(steps={"next_obs": torch.ones(2, 1)}))
+@pytest.mark.parametrize(
+    "key", [lambda obs: obs[:0], lambda obs: [0] * 5, lambda obs: [{}], lambda obs: 1 / 0]
+)
+def test_a_key_that_breaks_gives_a_status(key: Any) -> None:
+    reward = CountBonus(1.0, key=key)
+    rollouts = visits([[1, 2]])
+    scores, _ = learn(reward, rollouts)
+    assert scores.status.tolist() == [3]
+    assert "step 0" in scores.errors[0][1]
+    assert reward.counts == {}
+    with pytest.raises(ScoreError, match="key"):
+        scan(2.0 * reward, rollouts)
+
+
+def test_only_the_state_that_breaks_the_key_is_void() -> None:
+    reward = CountBonus(1.0, key=lambda obs: [{1: "a", 2: "b"}[int(o)] for o in obs])
+    scores, _ = learn(reward, visits([[1, 2], [1, 7]]))
+    assert scores.status.tolist() == [0, 3]
+    assert reward.counts == {"a": 2, "b": 1}
+
+
+def test_counts_of_numpy_keys_can_be_saved() -> None:
+    reward = CountBonus(1.0, key=lambda obs: [(o, np.round(o, 1)) for o in obs])
+    learn(reward, visits([[1, 2]]))
+    assert {type(n) for key in reward.counts for n in key} <= {int, float}
 
 
 def test_a_key_may_be_read_from_info() -> None:

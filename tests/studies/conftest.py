@@ -2,10 +2,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.studies.toy import STUDY
 
 from rewardsmith.studies.spec import read_study
-
-from tests.studies.toy import STUDY
 
 
 @pytest.fixture

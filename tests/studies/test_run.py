@@ -1,12 +1,16 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 
 from rewardsmith.studies.evaluation import undisturbed
 from rewardsmith.studies.records import Run
 from rewardsmith.studies.run import train
+
+MODEL = SimpleNamespace(action_space=Discrete(3, seed=0))
 
 
 def made(study, folder, reward="sparse", seed=0):
@@ -41,7 +45,7 @@ def test_records(study, tmp_path):
         assert parts == pytest.approx(record["proxy"])
         shares = sum(part["covariance"] for part in record["parts"].values())
         assert shares == pytest.approx(record["variance"], abs=1e-12)
-    assert records[0]["moments"]["n"] >= 50  # its share of correlation_steps
+    assert records[0]["moments"]["n"] >= 50  # initial_steps
     assert (run.folder / "policy.zip").exists()
     assert list((run.folder / "tensorboard").iterdir())
     counts = torch.load(run.folder / "reward.pt", weights_only=True)
@@ -64,19 +68,19 @@ def test_evaluation_does_not_disturb_training(study, tmp_path):
 
 
 def test_undisturbed_restores_every_generator():
-    before = (torch.rand(1).item(), np.random.rand())  # noqa: NPY002
-    with undisturbed(3):
+    before = (torch.rand(1).item(), np.random.rand())
+    with undisturbed(MODEL, 3):
         first = torch.rand(3)
-    with undisturbed(3):
+    with undisturbed(MODEL, 3):
         assert torch.equal(torch.rand(3), first)
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    expected = torch.rand(1).item(), np.random.rand()  # noqa: NPY002
+    np.random.seed(0)
+    expected = torch.rand(1).item(), np.random.rand()
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    with undisturbed(9):
-        torch.rand(7), np.random.rand(7)  # noqa: NPY002
-    assert (torch.rand(1).item(), np.random.rand()) == expected  # noqa: NPY002
+    np.random.seed(0)
+    with undisturbed(MODEL, 9):
+        torch.rand(7), np.random.rand(7)
+    assert (torch.rand(1).item(), np.random.rand()) == expected
     assert before
 
 

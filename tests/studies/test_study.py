@@ -136,6 +136,7 @@ ALGORITHMS = {
     "SAC": "learning_starts: 1500",
     "TD3": "learning_starts: 1500",
     "TQC": "learning_starts: 1500",
+    "RecurrentPPO": "n_steps: 250, batch_size: 50",
 }
 
 
@@ -149,6 +150,8 @@ def test_every_algorithm(write, tmp_path, name):
         ("every: 128", "every: 1000"),
         ("seeds: 2", "seeds: 1"),
     ]
+    if name == "RecurrentPPO":
+        changes.append(("algorithm: RecurrentPPO,", "algorithm: RecurrentPPO, policy: MlpLstmPolicy,"))
     if name in ("SAC", "TD3", "TQC"):
         changes += [("CartPole-v1", "Pendulum-v1"), ("threshold: 15", "threshold: -1000")]
     study = read_study(write(*changes))

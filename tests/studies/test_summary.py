@@ -35,7 +35,7 @@ def made(folder, reward, seed, *, gold, proxy, reference, correlation=0.5):
                 "versions": {"torch": "0"},
             }
         )
-    write_json(run.folder / "reference.json", {"proxy": reference + jitter, "gold": 1.0})
+    write_json(run.folder / "comparison.json", {"proxy": reference + jitter})
     run.finish({})
     return run
 
@@ -79,7 +79,7 @@ def test_undefined_where_gold_never_varied(study, tmp_path):
             for row in rows:
                 steps = PairMoments.of(STEPS[0], np.zeros(30_000)).to_dict()
                 run.append({**row, "gold": 0.0, "moments": steps})
-            write_json(run.folder / "reference.json", {"proxy": 1.0, "gold": 0.0})
+            write_json(run.folder / "comparison.json", {"proxy": 1.0})
             run.finish({})
             runs.append(run)
     told = summarize(study(), runs)["rewards"]["count"]
@@ -93,7 +93,7 @@ def test_without_the_reference_nothing_is_judged(study, tmp_path):
     runs = [broken, made(tmp_path, "count", 0, **CASES["hacked"])]
     told = summarize(study(), runs)["rewards"]
     assert told["count"]["hacked"] is None
-    assert "No run under the reference reward" in told["count"]["reason"]
+    assert "No run could be compared" in told["count"]["reason"]
     assert told["sparse"]["failed"] == [{"seed": 0, "error": "it broke"}]
 
 

@@ -9,7 +9,7 @@ STUDY = """
 env: {id: CartPole-v1, n_envs: 2, wrappers: [{WRAPPER}]}
 learner: {algorithm: PPO, timesteps: 256, params: {n_steps: 64, batch_size: 64, n_epochs: 2}}
 seeds: 2
-evaluation: {every: 128, episodes: 4, final_episodes: 4, correlation_steps: 100, threshold: 15}
+evaluation: {every: 128, episodes: 4, final_episodes: 4, initial_steps: 50, threshold: 15}
 gold: {kind: return}
 rewards:
   sparse: {env_reward: {}}

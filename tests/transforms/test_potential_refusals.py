@@ -46,7 +46,7 @@ def test_a_gamma_that_differs_from_the_learners_is_refused() -> None:
 def test_a_gamma_outside_its_range_is_refused(gamma: float) -> None:
     with pytest.raises(ValueError, match=r"it must lie in \(0, 1\]"):
         PotentialShaping(EnvReward(), laws.height, gamma)
-    with pytest.raises(ValueError, match=r"it must lie in \(0, 1\]"):
+    with pytest.raises(SpecError, match=r"not in \(0, 1\]"):
         PotentialShaping(EnvReward(), laws.height).bind(gamma=gamma)
     assert PotentialShaping(EnvReward(), laws.height, 1).discount == 1.0
 
@@ -62,19 +62,20 @@ def raising(error: Exception) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("potential", "status", "told"),
+    ("potential", "status", "told", "told_acting"),
     [
-        (raising(KeyError("door")), FAILED, "the potential raised KeyError: 'door'"),
-        (raising(TimeoutError("late")), TIMEOUT, "the potential raised TimeoutError: late"),
-        (lambda obs: obs[:1], BAD_VALUE, "the potential returned shape [1], expected [2]"),
-        (lambda obs: obs[:, None], BAD_VALUE, "the potential returned shape [2, 1]"),
-        (lambda obs: 1.0, BAD_VALUE, "the potential returned shape []"),
-        (lambda obs: np.full(len(obs), np.nan), BAD_VALUE, "nan is not a finite number"),
-        (lambda obs: np.full(len(obs), np.inf), BAD_VALUE, "is not a finite number"),
-        (lambda obs: ["high"] * 2, FAILED, "could not convert string to float"),
+        (raising(KeyError("door")), FAILED, "raised KeyError: 'door'", "raised KeyError: 'door'"),
+        (raising(TimeoutError("late")), TIMEOUT, "raised TimeoutError: late", "raised Timeout"),
+        (lambda obs: obs[:0], BAD_VALUE, "returned 0 values for 1 rows", "shape [0], expected [2]"),
+        (lambda obs: obs[:, None], BAD_VALUE, "not a number", "shape [2, 1], expected [2]"),
+        (lambda obs: 1.0, BAD_VALUE, "returned float 1.0", "shape [], expected [2]"),
+        (lambda obs: np.full(len(obs), np.nan), BAD_VALUE, "returned nan", "nan is not a finite"),
+        (lambda obs: np.full(len(obs), np.inf), BAD_VALUE, "returned inf", "is not a finite"),
+        (lambda obs: ["1.5"] * len(obs), BAD_VALUE, "str '1.5', not a number", "not 2 numbers"),
+        (lambda obs: [None] * len(obs), BAD_VALUE, "returned None", "not 2 numbers"),
     ],
 )
-def test_a_potential_that_breaks(potential: Any, status: int, told: str) -> None:
+def test_a_potential_that_breaks(potential: Any, status: int, told: str, told_acting: str) -> None:
     rollouts = Rollouts(
         steps={
             "obs": torch.ones(2, 2),
@@ -94,7 +95,33 @@ def test_a_potential_that_breaks(potential: Any, status: int, told: str) -> None
     with pytest.raises(ScoreError) as caught:
         scan(algebra.Scale(shaped, 1.0), rollouts)
     assert caught.value.part == "of/shaping"
-    assert told in str(caught.value)
+    assert told_acting in str(caught.value)
+
+
+def test_padding_never_reaches_the_potential_and_only_the_guilty_row_is_void() -> None:
+    known = {1.0: 0.5, 2.0: 0.25}
+    episodes = [
+        {"obs": [1.0], "next_obs": [2.0], "env_reward": [0.0], "terminated": [False]},
+        {
+            "obs": [1.0, 2.0],
+            "next_obs": [2.0, 1.0],
+            "env_reward": [0.0, 0.0],
+            "terminated": [False, False],
+        },
+        {"obs": [9.0], "next_obs": [2.0], "env_reward": [0.0], "terminated": [False]},
+    ]
+    shaped = PotentialShaping(EnvReward(), lambda obs: [known[float(o)] for o in obs], 1.0)
+    scores = shaped(Rollouts.from_episodes(episodes))
+    assert scores.status.tolist() == [0, 0, FAILED]
+    assert scores.errors == {2: ("shaping", "step 0: the potential raised KeyError: 9.0")}
+
+
+def test_a_second_learner_of_another_gamma_is_refused() -> None:
+    shaped = PotentialShaping(EnvReward(), laws.height)
+    shaped.bind(gamma=0.9)
+    shaped.bind(gamma=0.9)
+    with pytest.raises(SpecError, match="give each learner a reward of its own"):
+        shaped.bind(gamma=0.5)
 
 
 def test_a_column_that_the_potential_lacks_is_named() -> None:

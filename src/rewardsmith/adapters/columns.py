@@ -45,7 +45,7 @@ class VectorColumns(Mapping[str, Any]):
             raise KeyError(name)
         if isinstance(column, Mapping):
             return dict(VectorColumns(column, self.live))
-        if isinstance(column, np.ndarray) and column.dtype == object and self.live.any():
+        if isinstance(column, np.ndarray) and column.dtype.hasobject and self.live.any():
             # Gymnasium keeps what is no Python number this way, with None on the dummy rows.
             some = column[self.live.argmax()]
             return column_of([v if r else some for v, r in zip(column, self.live, strict=True)])

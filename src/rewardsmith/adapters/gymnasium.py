@@ -150,20 +150,23 @@ class VectorRewardWrapper(VectorWrapper, RecordConstructorArgs):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         obs, env_reward, terminated, truncated, info = self.env.step(actions)
-        live = self._live
+        live, columns = self._live, VectorColumns(info, self._live)
         rewards = self.meter.step(
             action=actions,
             next_obs=obs,
             env_reward=env_reward,
             terminated=terminated,
             truncated=truncated,
-            info=VectorColumns(info, live),
+            info=columns,
             live=None if self._dummy is None else live,
         )
         done = terminated | truncated
         some_done = np.count_nonzero(done) > 0
         self._live = ~done if some_done else self._all
-        self.meter.advance(obs, VectorColumns(info, self._live), first=self._dummy)
+        if self._live is not live:
+            # Of the rows that act next, which may be others.
+            columns = VectorColumns(info, self._live)
+        self.meter.advance(obs, columns, first=self._dummy)
         self._dummy = done if some_done else None
         real = live.copy()
         info = {
@@ -178,7 +181,6 @@ class VectorRewardWrapper(VectorWrapper, RecordConstructorArgs):
             info["_reward_sums"] = done
         # Copied, so that a wrapper around this one may rescale it in place and leave the infos be.
         return obs, rewards.copy(), terminated, truncated, info
-
 
 
 def _one(value: Any) -> Any:

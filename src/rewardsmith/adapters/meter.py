@@ -5,7 +5,6 @@ which rows begin an episode) and keeps the account: every part's value of the st
 the episode. Rewards themselves stay untouched, so that two meters can share one.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -36,7 +35,8 @@ class Meter:
             number. A part that is none either is NaN among the terms and adds nothing to its sum.
 
     Raises:
-        ValueError: the reward cannot be computed while acting; the message names the nodes.
+        ValueError: the reward cannot be computed while acting (the message names the nodes), or
+            ``missing`` is no finite number.
         SpecError: a node was given another gamma.
     """
 
@@ -50,6 +50,8 @@ class Meter:
     ) -> None:
         if not reward.acts:
             raise ValueError(_why_not(reward))
+        if missing != "raise" and not np.isfinite(missing):
+            raise ValueError(f"missing is {missing}; it must be a finite number or 'raise'")
         if gamma is not None:
             reward.bind(gamma=gamma)
         self.reward, self.n, self.gamma, self.missing = reward, n, gamma, missing
@@ -75,7 +77,7 @@ class Meter:
 
     def sums_where(self, rows: NDArray[np.bool_]) -> dict[str, Floats]:
         """The sums of some rows, 0 for the others; they do not change as the episodes go on."""
-        sums = np.zeros_like(self._sums)
+        sums = np.zeros(self._sums.shape)
         np.copyto(sums, self._sums, where=rows)
         return dict(zip(self._names, sums))  # noqa: B905 - as in `step`
 
@@ -140,13 +142,13 @@ class Meter:
         owed, self._owed = step.first, None
         try:
             values, self._carry = self.reward.step(step, self._carry, out)
-            # A sum of squares is finite only if every number is; most steps need no closer look.
-            if values.shape != self._all.shape or not math.isfinite(values.dot(values)):
+            if getattr(values, "shape", None) != self._all.shape:
                 check_shapes(values, out, self.n)
-                check_finite(values, out, step.live)
+            check_finite(values, out, step.live)
             out.values[TOTAL] = values
             if list(out.values) == self._names:
-                return np.concatenate(list(out.values.values())).reshape(-1, self.n)
+                return self._table(list(out.values.values()), out)
+            check_shapes(values, out, self.n)
             return self._aligned(out.values)
         except ScoreError as error:
             if self.missing == "raise":
@@ -155,6 +157,13 @@ class Meter:
                 # The carry did not see this step: the episodes that began here still have to.
                 self._owed = owed
             return self._filled({**out.values, TOTAL: values})
+
+    def _table(self, rows: list[Floats], out: Terms) -> Floats:
+        try:
+            return np.array(rows, dtype=np.float64)
+        except ValueError:
+            check_shapes(rows[-1], out, self.n)
+            raise
 
     def _filled(self, said: dict[str, Any]) -> Floats:
         """The table of a step that broke: NaN for what no part said, ``missing`` for the whole."""

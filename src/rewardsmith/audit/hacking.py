@@ -220,7 +220,7 @@ def _judge(facts: _Facts) -> tuple[Label, str]:
     if facts.steps < facts.minimum_steps:
         return "undefined", (
             f"The step correlation rests on {facts.steps:,} steps and needs "
-            f"{facts.minimum_steps:,}: raise the number of initial evaluation episodes."
+            f"{facts.minimum_steps:,}: raise evaluation.initial_steps, or run more seeds."
         )
     if r is None and facts.constant_gold:
         return "undefined", (

@@ -17,8 +17,14 @@ def check_command(file: Path) -> None:
         for name in study.section.rewards:
             mark = " (reference)" if name == study.reference else ""
             print(f"{name}{mark}\n{study.reward(name)}\n")
-        study.wrappers()
         study.gold_function()
+        try:
+            from ..studies.environments import algorithm, make_env
+        except ImportError:
+            print("not checked: the environment and the algorithm (needs rewardsmith[control])")
+        else:
+            algorithm(study)
+            make_env(study).close()
     else:
         print(spec.load(file))
     print(f"{file}: ok")

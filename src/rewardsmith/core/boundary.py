@@ -12,8 +12,10 @@ from contextvars import copy_context
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from .errors import ScoreError
 from .scores import Status
 
 Outcome: TypeAlias = tuple[float, Status, str]
@@ -31,6 +33,64 @@ def score_row(call: Callable[..., Any], row: Mapping[str, Any]) -> Outcome:
         return judged(call(**row))
     except Exception as error:  # noqa: BLE001 - user code may raise anything
         return broken(error)
+
+
+def score_batch(call: Callable[..., Any], columns: Mapping[str, Any], n: int) -> list[Outcome]:
+    """Call a function on whole columns of n rows."""
+    try:
+        returned = call(**columns)
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        return [broken(error)] * n
+    try:
+        rows = iter(returned)
+    except TypeError:
+        return [(0.0, Status.BAD_VALUE, f"returned {shown(returned)}, not {n} values")] * n
+    try:
+        # What is returned may be lazy, and break only now.
+        values = list(rows)
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        return [broken(error)] * n
+    if len(values) != n:
+        return [(0.0, Status.BAD_VALUE, f"returned {len(values)} values for {n} rows")] * n
+    return [judged(value) for value in values]
+
+
+def score_rows(
+    call: Callable[..., Any], columns: Mapping[str, Any], rows: NDArray[np.int64]
+) -> list[Outcome]:
+    """Call a function of arrays on some rows of them: padding never reaches it.
+
+    Where it raises, each row is tried by itself, so that only the guilty ones are blamed.
+    """
+    outcomes = score_batch(call, take(columns, rows), len(rows))
+    if len(rows) > 1 and all(
+        status in (Status.FAILED, Status.TIMEOUT) for _, status, _ in outcomes
+    ):
+        return [score_batch(call, take(columns, rows[i : i + 1]), 1)[0] for i in range(len(rows))]
+    return outcomes
+
+
+def take(column: Any, rows: Any) -> Any:
+    """Some rows of a column, which may be a dict of columns."""
+    if isinstance(column, Mapping):
+        return {name: take(value, rows) for name, value in column.items()}
+    return column[rows]
+
+
+def as_numbers(values: Any, n: int) -> NDArray[np.float64]:
+    """What a function of arrays returned, as n numbers (which may be infinite or NaN).
+
+    Raises:
+        ScoreError: it is no array of n numbers: text, None and other lengths are refused.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ScoreError(f"bad_value: returned {shown(values)}, not {n} numbers")
+    if array.shape != (n,):
+        raise ScoreError(
+            f"bad_value: returned an array of shape {list(array.shape)}, expected [{n}]"
+        )
+    return array.astype(np.float64, copy=False)
 
 
 async def gather(call: Callable[..., Any], rows: list[dict[str, Any]]) -> list[Outcome]:

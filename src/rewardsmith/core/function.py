@@ -8,11 +8,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, overload
 
-import numpy as np
 import torch
 
 from .acting import Floats, Step, Terms, step_of
-from .boundary import Outcome, broken, gather, is_async, judged, run, score_row, shown, told
+from .boundary import as_numbers, gather, is_async, run, score_batch, score_row, score_rows, told
 from .catalog import method
 from .errors import MissingColumn, RewardsmithError, ScoreError
 from .reference import Reference, resolve
@@ -73,6 +72,9 @@ class Function(Reward):
     def default_name(self) -> str:
         return str(getattr(self.call, "__name__", "function")).strip("<>")
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Function":
+        return self  # it holds no state, and a lambda can be copied in no other way
+
     def __reduce__(self) -> tuple[Any, ...]:
         # By reference: worker processes import the function instead of unpickling its code.
         return _restore, (
@@ -92,7 +94,7 @@ class Function(Reward):
         columns = self._columns(rollouts.column, rollouts)
         n = len(rollouts)
         if self.batched:
-            results = self._batch(columns, n)
+            results = score_batch(self.call, columns, n)
         elif self.is_async:
             rows = [_row(columns, i) for i in range(n)]
             results = run(gather(self.call, rows))
@@ -103,24 +105,6 @@ class Function(Reward):
         errors = {i: ("", text) for i, (_, _, text) in enumerate(results) if text}
         return Scores.outcome(values, status, errors=errors)
 
-    def _batch(self, columns: Mapping[str, Any], n: int) -> list[Outcome]:
-        try:
-            returned = self.call(**columns)
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
-            return [broken(error)] * n
-        try:
-            rows = iter(returned)
-        except TypeError:
-            return [(0.0, Status.BAD_VALUE, f"returned {shown(returned)}, not {n} values")] * n
-        try:
-            # What is returned may be lazy, and break only now.
-            values = list(rows)
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
-            return [broken(error)] * n
-        if len(values) != n:
-            return [(0.0, Status.BAD_VALUE, f"returned {len(values)} values for {n} rows")] * n
-        return [judged(value) for value in values]
-
     def _score_steps(self, rollouts: Rollouts) -> Scores:
         """Step through the rollouts; a step that breaks voids its row, or is skipped."""
         n, horizon = len(rollouts), rollouts.n_steps
@@ -130,10 +114,10 @@ class Function(Reward):
         status = torch.zeros(n, dtype=torch.int8)
         errors: dict[int, tuple[str, str]] = {}
         for t in range(horizon):
-            live = rollouts.action_mask[:, t]
-            for row, (value, verdict, text) in enumerate(self._outcomes(step_of(rollouts, t), n)):
-                if not live[row]:
-                    continue
+            live = rollouts.action_mask[:, t].nonzero().flatten().numpy()
+            s = step_of(rollouts, t)
+            outcomes = score_rows(self.call, self._columns(s.column, s), live)
+            for row, (value, verdict, text) in zip(live.tolist(), outcomes, strict=True):
                 values[row, t] = value
                 at[row, t] = verdict == Status.SCORED
                 if verdict > Status.ABSTAINED:
@@ -143,24 +127,17 @@ class Function(Reward):
                         status[row] = max(int(status[row]), int(verdict))
         return Scores.dense(values, at, status, errors=errors, failed_at=failed_at)
 
-    def _outcomes(self, s: Step, n: int) -> list[Outcome]:
-        columns = self._columns(s.column, s)
-        return self._batch(columns, n)
-
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
         n = len(s.first)
         columns = self._columns(s.column, s)
         try:
-            values = np.asarray(self.call(**columns), dtype=np.float64)
+            values = as_numbers(self.call(**columns), n)
+        except ScoreError as error:
+            raise ScoreError(error.message, part=out.path) from error.__cause__
         except RewardsmithError:
             raise
         except Exception as error:
             raise ScoreError(f"failed: {told(error)}", part=out.path) from error
-        if values.shape != (n,):
-            raise ScoreError(
-                f"bad_value: returned an array of shape {list(values.shape)}, expected [{n}]",
-                part=out.path,
-            )
         return values, carry
 
     def _columns(self, read: Callable[..., Any], source: Rollouts | Step) -> dict[str, Any]:
@@ -207,8 +184,12 @@ def argument_names(call: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str
     """The arguments of a function that are columns: those required, and those with a default.
 
     Raises:
-        ValueError: an argument that cannot be given by name.
+        ValueError: an argument that cannot be given by name, or a reward where a function belongs.
     """
+    if isinstance(call, Reward):
+        raise ValueError(
+            f"{call.label()} is a reward; give the plain function, without its @reward"
+        )
     required: list[str] = []
     optional: list[str] = []
     for name, parameter in inspect.signature(call).parameters.items():

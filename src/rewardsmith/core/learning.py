@@ -2,6 +2,7 @@
 
 import torch
 
+from .errors import SpecError
 from .reward import Reward
 from .rollouts import Rollouts
 from .scores import Scores
@@ -12,6 +13,9 @@ def learn(reward: Reward, rollouts: Rollouts) -> tuple[Scores, dict[str, float]]
 
     Every node is updated once, with its own scores, children before parents. Adapters call this
     once per batch that the policy trains on, and never in evaluation.
+
+    Raises:
+        SpecError: a composite keeps the scores of a child that learns to itself.
 
     Returns:
         The scores, and the metrics of every update under ``path/name``.
@@ -25,8 +29,18 @@ def learn(reward: Reward, rollouts: Rollouts) -> tuple[Scores, dict[str, float]]
         scores = reward(rollouts)
     for path, node in nodes:
         if node.when == "after":
-            metrics |= _named(path, node.update(rollouts, scores.part(path)))
+            metrics |= _named(path, node.update(rollouts, _own(scores, path)))
     return scores, metrics
+
+
+def _own(scores: Scores, path: str) -> Scores:
+    try:
+        return scores.part(path)
+    except KeyError:
+        raise SpecError(
+            f"nothing holds the scores of part {path!r}, which learns from them: the forward() "
+            "above it must give its children's scores as Scores.parts, by the children's names"
+        ) from None
 
 
 def _unique(reward: Reward) -> list[tuple[str, Reward]]:

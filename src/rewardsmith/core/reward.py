@@ -178,6 +178,9 @@ class Reward(Node):
     def __sub__(self, other: "Reward | float") -> "Reward":
         return self + -other
 
+    def __rsub__(self, other: float) -> "Reward":
+        return -self + other
+
     def __mul__(self, other: "Reward | float") -> "Reward":
         from .algebra import Scale, multiply
 
@@ -185,6 +188,9 @@ class Reward(Node):
 
     def __rmul__(self, other: float) -> "Reward":
         return self * other
+
+    def __truediv__(self, other: float) -> "Reward":
+        return self * (1.0 / other)
 
     def __neg__(self) -> "Reward":
         return self * -1.0

@@ -1,7 +1,7 @@
 """Count bonus: pay for states that were seen rarely."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.acting import Floats, Step, Terms, step_of
+from ..core.boundary import shown, take, told
 from ..core.catalog import Paper, method
+from ..core.errors import ScoreError
 from ..core.function import argument_names
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
-from ..core.scores import Scores
+from ..core.scores import Scores, Status
 
 
 @method(
@@ -38,7 +40,9 @@ class CountBonus(Reward):
             arrays [n, ...], to n hashable keys; default: the observation itself.
 
     Raises:
-        ValueError: beta is negative or not finite; while scoring, a key that does not give n keys.
+        ValueError: beta is negative or not finite.
+        ScoreError: while acting, a key that raises or does not give n hashable keys (in ``forward``
+            the row gets a status).
     """
 
     def __init__(self, beta: float = 0.01, key: Callable[..., Any] | None = None) -> None:
@@ -54,18 +58,32 @@ class CountBonus(Reward):
         )
 
     def forward(self, rollouts: Rollouts) -> Scores:
-        values = [self._bonus(step_of(rollouts, t)) for t in range(rollouts.n_steps)]
-        return Scores.dense(torch.from_numpy(np.stack(values, axis=1)), rollouts.action_mask)
+        n, horizon = len(rollouts), rollouts.n_steps
+        values = torch.zeros(n, horizon)
+        status = torch.zeros(n, dtype=torch.int8)
+        errors: dict[int, tuple[str, str]] = {}
+        for t in range(horizon):
+            for row, (key, error) in self._live_keys(rollouts, t):
+                if error:
+                    status[row] = int(Status.FAILED)
+                    errors.setdefault(row, ("", f"step {t}: {error}"))
+                else:
+                    values[row, t] = self._bonus(self.counts.get(key, 0))
+        return Scores.dense(values, rollouts.action_mask, status, errors=errors)
 
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
-        return self._bonus(s), carry
+        try:
+            keys = self._keys(self._columns(s), len(s.first))
+        except ScoreError as error:
+            raise ScoreError(error.message, part=out.path) from error.__cause__
+        bonus: Floats = self._bonus(np.array([self.counts.get(key, 0) for key in keys], float))
+        return bonus, carry
 
     def update(self, rollouts: Rollouts, scores: Scores | None) -> dict[str, float]:
         """Count the states that were reached. Metric: how many different ones there are by now."""
         for t in range(rollouts.n_steps):
-            live = rollouts.action_mask[:, t].tolist()
-            for key, real in zip(self._keys(step_of(rollouts, t)), live, strict=True):
-                if real:
+            for _, (key, error) in self._live_keys(rollouts, t):
+                if not error:
                     self.counts[key] = self.counts.get(key, 0) + 1
         return {"states": float(len(self.counts))}
 
@@ -75,29 +93,54 @@ class CountBonus(Reward):
     def set_extra_state(self, state: Mapping[Any, int]) -> None:
         self.counts = dict(state)
 
-    def _bonus(self, s: Step) -> Floats:
-        seen = [self.counts.get(key, 0) for key in self._keys(s)]
-        bonus: Floats = self.beta / np.sqrt(1.0 + np.asarray(seen))
-        return bonus
+    def _bonus(self, seen: Any) -> Any:
+        return self.beta / np.sqrt(1.0 + seen)
 
-    def _keys(self, s: Step) -> list[Any]:
-        columns = {name: s.after(name, needed_by=self.method_name) for name in self._names}
+    def _columns(self, s: Step) -> dict[str, Any]:
+        return {name: s.after(name, needed_by=self.method_name) for name in self._names}
+
+    def _live_keys(self, rollouts: Rollouts, t: int) -> list[tuple[int, tuple[Any, str]]]:
+        """The rows that act at step t, each with its key, or with what went wrong."""
+        rows = rollouts.action_mask[:, t].nonzero().flatten().numpy()
+        columns = self._columns(step_of(rollouts, t))
+        try:
+            found = [(key, "") for key in self._keys(take(columns, rows), len(rows))]
+        except ScoreError:
+            # One state that breaks the key must not take the others along.
+            found = [self._try_key(take(columns, rows[i : i + 1])) for i in range(len(rows))]
+        return list(zip(rows.tolist(), found, strict=True))
+
+    def _try_key(self, columns: Mapping[str, Any]) -> tuple[Any, str]:
+        try:
+            return self._keys(columns, 1)[0], ""
+        except ScoreError as error:
+            return None, error.message
+
+    def _keys(self, columns: Mapping[str, Any], n: int) -> list[Any]:
+        """A plain hashable key per state.
+
+        Raises:
+            ScoreError: the key function raised, or gave something else than n hashable keys.
+        """
         if self.key is None:
             return digests(columns["obs"])
-        keys = self.key(**columns)
-        if isinstance(keys, np.ndarray):
-            keys = keys.tolist() if keys.ndim == 1 else map(_frozen, keys.tolist())
-        keys = list(keys)
-        if len(keys) != len(s.first):
-            raise ValueError(
-                f"count_bonus: the key gives {len(keys)} keys for {len(s.first)} states"
-            )
+        try:
+            keys = [_frozen(key) for key in self.key(**columns)]
+        except Exception as error:
+            raise ScoreError(f"failed: the key {told(error)}") from error
+        if len(keys) != n:
+            raise ScoreError(f"bad_value: the key gives {len(keys)} keys for {n} states")
+        for key in keys:
+            if not isinstance(key, Hashable):
+                raise ScoreError(f"bad_value: a key cannot be counted: {shown(key)}")
         return keys
 
 
 def _frozen(key: Any) -> Any:
-    """Nested lists, which an array of several numbers per state gives, as tuples."""
-    return tuple(map(_frozen, key)) if isinstance(key, list) else key
+    """A key of plain Python numbers and tuples, which hash alike and can be saved."""
+    if isinstance(key, np.ndarray | np.generic):
+        key = key.tolist()
+    return tuple(map(_frozen, key)) if isinstance(key, list | tuple) else key
 
 
 def digests(obs: Any) -> list[str]:

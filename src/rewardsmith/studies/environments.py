@@ -70,8 +70,8 @@ def algorithm(study: Study) -> type[BaseAlgorithm]:
     """
     name = study.section.learner.algorithm
     place = ("learner", "algorithm")
-    if ":" in name:
-        return study.resolve(name, place)  # type: ignore[no-any-return]
+    if (given := study.algorithm()) is not None:
+        return given  # type: ignore[no-any-return]
     known: dict[str, type[BaseAlgorithm]] = {}
     for module in ("sb3_contrib", "stable_baselines3"):
         for key, value in vars(importlib.import_module(module)).items():
@@ -90,16 +90,33 @@ def make_learner(study: Study, env: RewardVecEnv, seed: int) -> BaseAlgorithm:
     """
     section = study.section.learner
     kind: Callable[..., BaseAlgorithm] = algorithm(study)
+    # SB3 wants a tuple here, which YAML has not.
+    params = {
+        k: tuple(v) if k == "train_freq" and isinstance(v, list) else v
+        for k, v in section.params.items()
+    }
     try:
-        model = kind(section.policy, env, seed=seed, device="cpu", **section.params)
+        model = kind(section.policy, env, seed=seed, device="cpu", **params)
+        gamma = getattr(model, "gamma", None)
+        if gamma is not None:
+            env.reward.bind(gamma=float(gamma))
     except RewardsmithError:
         raise
     except Exception as error:
         raise study.document.error(
             f"{section.algorithm} failed: {type(error).__name__}: {error}", ("learner",)
         ) from error
-    env.reward.bind(gamma=float(model.gamma))  # type: ignore[attr-defined]
     return model
+
+
+def spread(seed: int, purpose: str) -> int:
+    """A seed of its own for each run and purpose.
+
+    SB3 gives environment i the seed s + i, so that runs of neighboring seeds would share nearly all
+    their environments' seeds, and seeds would not be independent.
+    """
+    entropy = [seed, *purpose.encode()]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
 class Gold:
@@ -109,15 +126,6 @@ class Gold:
         self.study, self.section = study, study.section.gold
         self.call = study.gold_function()
         self.names = argument_names(self.call)[0] if self.call else ()
-
-    def __str__(self) -> str:
-        section = self.section
-        return {
-            "return": "the environment's own return",
-            "info": f"info[{section.key!r}], summed over the episode",
-            "terminated": "whether the episode terminated",
-            "function": f"{section.call}, summed over the episode",
-        }[section.kind]
 
     def step(self, s: Step) -> Floats:
         """Gold of one step, [n].

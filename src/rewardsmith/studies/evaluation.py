@@ -1,5 +1,7 @@
 """What a policy earns, by gold and by its training reward, without disturbing its training."""
 
+import copy
+import inspect
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +24,12 @@ _SHOWN_FRAMES = 10
 
 
 @contextmanager
-def undisturbed(seed: int) -> Iterator[None]:
+def undisturbed(model: Any, seed: int) -> Iterator[None]:
     """Seed the generators anew, and give training its own back: evaluation leaves no trace."""
+    # An exploring DQN draws its actions from the action space.
+    space = model.action_space
+    drawn = copy.deepcopy(space._np_random)
+    space.seed(seed)
     kept = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)  # SB3 draws from the global generator
@@ -34,6 +40,7 @@ def undisturbed(seed: int) -> Iterator[None]:
         random.setstate(kept[0])
         np.random.set_state(kept[1])
         torch.random.set_rng_state(kept[2])
+        space._np_random = drawn
 
 
 def evaluate(
@@ -64,9 +71,10 @@ def evaluate(
     running = np.zeros((3, n))
     ended: list[tuple[float, float, float]] = []
     share = coefficients(env.reward)
-    with undisturbed(seed):
+    with undisturbed(model, seed):
         env.seed(seed)
         obs: Any = env.reset()
+        memory, begins = None, np.ones(n, dtype=np.bool_)
         while True:
             counted = played < target
             if not counted.any():
@@ -74,8 +82,9 @@ def evaluate(
                     break
                 target += 1
                 continue
-            action, _ = model.predict(obs, deterministic=deterministic)
+            action, memory = act(model, env, obs, memory, begins, deterministic)
             obs, _, dones, _ = env.step(action)
+            begins = dones
             assert env.meter.last is not None
             now = {"gold": gold.step(env.meter.last), "proxy": env.meter.terms[TOTAL]}
             now |= {f"part:{path}": c * env.meter.terms[path] for path, c in share.items()}
@@ -88,6 +97,16 @@ def evaluate(
                     played[i] += 1
                 running[:, i] = 0.0
     return _account(env.reward, steps, counts, ended)
+
+
+def act(
+    model: Any, env: RewardVecEnv, obs: Any, memory: Any, begins: Any, deterministic: bool
+) -> tuple[Any, Any]:
+    """A policy's actions, with what recurrent policies remember and masked ones must know."""
+    known: dict[str, Any] = {"state": memory, "episode_start": begins}
+    if "action_masks" in inspect.signature(model.predict).parameters:
+        known["action_masks"] = np.stack(env.env_method("action_masks"))
+    return model.predict(obs, deterministic=deterministic, **known)  # type: ignore[no-any-return]
 
 
 def coefficients(reward: Reward) -> dict[str, float]:
@@ -138,22 +157,23 @@ def film(
     """
     frames: list[dict[str, Any]] = []
     stride, length, totals = 1, 0, np.zeros(2)
-    with undisturbed(seed):
+    with undisturbed(model, seed):
         env.seed(seed)
         obs: Any = env.reset()
+        memory, begins = None, np.ones(1, dtype=np.bool_)
         done = False
         frame = _frame(env, 0)
         if frame is None:
             return None
         frames.append(frame)
         while not done and length < steps:
-            action, _ = model.predict(obs, deterministic=deterministic)
+            action, memory = act(model, env, obs, memory, begins, deterministic)
             # SB3 resets by itself at the end, so the state before the last action is the last seen.
             latest = _frame(env, length)
             obs, _, dones, _ = env.step(action)
             assert env.meter.last is not None
             assert latest is not None
-            done, length = bool(dones[0]), length + 1
+            done, begins, length = bool(dones[0]), dones, length + 1
             terms = {path: float(values[0]) for path, values in env.meter.terms.items()}
             totals += [float(gold.step(env.meter.last)[0]), terms[TOTAL]]
             latest |= {"step": length, "total": terms.pop(TOTAL), "parts": _outer(terms)}

@@ -25,6 +25,11 @@ class Run:
     folder: Path
 
     @property
+    def name(self) -> str:
+        """Reward, fingerprint and seed: the folder below ``runs``."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
     def done(self) -> bool:
         return (self.folder / "done.json").exists()
 
@@ -56,6 +61,12 @@ class Run:
             return []
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]
         return [json.loads(line) for line in lines]
+
+    @property
+    def size(self) -> int:
+        """Bytes of records so far."""
+        path = self.folder / "records.jsonl"
+        return path.stat().st_size if path.exists() else 0
 
     def note(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the run, if it is there."""

@@ -22,13 +22,10 @@ from stable_baselines3.common.logger import configure
 from ..adapters.sb3 import RewardCallback, RewardVecEnv
 from ..core.errors import RewardsmithError
 from ..core.fingerprint import fingerprint
-from .environments import Gold, algorithm, make_learner, make_reward_env
+from .environments import Gold, algorithm, make_learner, make_reward_env, spread
 from .evaluation import evaluate, film
 from .records import Run, write_json
 from .spec import Study
-
-_EVALUATION_SEED = 1_000_000
-"""Added to a run's seed: evaluation starts are those of no training episode."""
 
 
 def train(study: Study, run: Run) -> None:
@@ -37,16 +34,32 @@ def train(study: Study, run: Run) -> None:
         run.begin()
         _train(study, run)
     except Exception as error:  # noqa: BLE001 - a seed that crashes must not take the others along
-        message = str(error) if isinstance(error, RewardsmithError) else repr(error)
-        run.fail(message, traceback.format_exc())
+        run.fail(_said(error), traceback.format_exc())
 
 
-def reference_return(study: Study, run: Run, reference: Run) -> None:
-    """Note what the reference's final policy earns under this run's final training reward."""
+def compare(study: Study, run: Run, reference: Run) -> None:
+    """Note what other policies earn under this run's training reward, as it ended.
+
+    These are the reference's final policy and, where the reward learns, this run's initial one: a
+    return before training and one after it are of one reward only if its state is one.
+    """
+    try:
+        found = {"reference": reference.name, "proxy": _earned(study, run, reference, "policy")}
+        if study.reward(run.reward).learns:
+            found["initial"] = _earned(study, run, run, "initial")
+    except Exception as error:  # noqa: BLE001 - one comparison that fails must not take the report
+        found = {"reference": reference.name, "error": _said(error)}
+    write_json(run.folder / "comparison.json", found)
+
+
+def _earned(study: Study, run: Run, source: Run, policy: str) -> float:
+    """The mean return of a saved policy under a run's final reward."""
     reward = study.reward(run.reward)
     reward.load_state_dict(torch.load(run.folder / "reward.pt", weights_only=True))
-    model = algorithm(study).load(reference.folder / "policy.zip", device="cpu")
-    reward.bind(gamma=float(model.gamma))  # type: ignore[attr-defined]
+    model = algorithm(study).load(source.folder / f"{policy}.zip", device="cpu")
+    gamma = getattr(model, "gamma", None)
+    if gamma is not None:
+        reward.bind(gamma=float(gamma))
     env = _evaluation_env(study, reward, run.seed)
     section = study.section.evaluation
     found = evaluate(
@@ -54,11 +67,15 @@ def reference_return(study: Study, run: Run, reference: Run) -> None:
         env,
         Gold(study),
         episodes=section.final_episodes,
-        seed=_EVALUATION_SEED + run.seed,
+        seed=spread(run.seed, "evaluation"),
         deterministic=section.deterministic,
     )
     env.close()
-    write_json(run.folder / "reference.json", {"proxy": found["proxy"], "gold": found["gold"]})
+    return float(found["proxy"])
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, RewardsmithError) else repr(error)
 
 
 def _train(study: Study, run: Run) -> None:
@@ -66,13 +83,18 @@ def _train(study: Study, run: Run) -> None:
     torch.set_num_threads(1)
     section = study.section
     reward = study.reward(run.reward)
-    env = make_reward_env(study, reward, section.env.n_envs, run.seed, training=True)
-    model = make_learner(study, env, run.seed)
+    seed = spread(run.seed, "training")
+    env = make_reward_env(study, reward, section.env.n_envs, seed, training=True)
+    model: Any = make_learner(study, env, seed)
     model.set_logger(configure(str(run.folder / "tensorboard"), ["tensorboard"]))
     recorder = _Evaluations(study, run, reward)
+    # Before `learn`, DQN's rate is 0: the initial policy would not be the one that explores.
+    if hasattr(model, "exploration_initial_eps"):
+        model.exploration_rate = model.exploration_initial_eps
     recorder.record(model, 0, "initial")
+    model.save(run.folder / "initial.zip")
     model.learn(section.learner.timesteps, callback=CallbackList([RewardCallback(), recorder]))
-    recorder.record(model, section.learner.timesteps, "final")
+    recorder.record(model, model.num_timesteps, "final")
     model.save(run.folder / "policy.zip")
     torch.save(reward.state_dict(), run.folder / "reward.pt")
     _film(study, run, model, reward)
@@ -110,11 +132,9 @@ class _Evaluations(BaseCallback):
             self.env,
             self.gold,
             episodes=section.final_episodes if kind == "final" else section.episodes,
-            seed=_EVALUATION_SEED + self.run.seed,
+            seed=spread(self.run.seed, "evaluation"),
             deterministic=section.deterministic and not initial,
-            minimum_steps=-(-section.correlation_steps // self.study.section.seeds)
-            if initial
-            else 0,
+            minimum_steps=section.initial_steps if initial else 0,
         )
         place = {"reward": self.run.reward, "seed": self.run.seed, "steps": steps, "kind": kind}
         self.run.append({**place, **found, **self.constant})
@@ -130,18 +150,19 @@ def _evaluation_env(study: Study, reward: Any, seed: int) -> RewardVecEnv:
     section = study.section.evaluation
     shared = math.gcd(section.episodes, section.final_episodes)
     n = max(k for k in range(1, study.section.env.n_envs + 1) if shared % k == 0)
-    return make_reward_env(study, reward, n, _EVALUATION_SEED + seed, training=False)
+    return make_reward_env(study, reward, n, spread(seed, "evaluation"), training=False)
 
 
 def _film(study: Study, run: Run, model: Any, reward: Any) -> None:
     """Keep an episode of the final policy as frames, where the environment can be drawn."""
     try:
-        env = make_reward_env(study, reward, 1, run.seed, training=False, render=True)
+        seed = spread(run.seed, "film")
+        env = make_reward_env(study, reward, 1, seed, training=False, render=True)
         strip = film(
             model,
             env,
             Gold(study),
-            seed=_EVALUATION_SEED + run.seed,
+            seed=seed,
             deterministic=study.section.evaluation.deterministic,
         )
         env.close()

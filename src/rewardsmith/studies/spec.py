@@ -55,8 +55,8 @@ class EvaluationSection(_Section):
     """Whether policies are evaluated by their most likely action; the initial one never is."""
     threshold: float | None = None
     """The gold return for which ``steps to threshold`` is told."""
-    correlation_steps: PositiveInt = 20_000
-    """Steps of the initial policy, over all seeds, behind the step correlation."""
+    initial_steps: PositiveInt = 5000
+    """Steps of the initial policy that each run plays; the verdict needs 20,000 in all."""
 
 
 class GoldSection(_Section):
@@ -77,6 +77,14 @@ class GoldSection(_Section):
         if (self.kind == "function") != (self.call is not None):
             raise ValueError("gold of kind 'function' needs `call`, and only it takes one")
         return self
+
+    def __str__(self) -> str:
+        return {
+            "return": "the environment's own return",
+            "info": f"info[{self.key!r}], summed over the episode",
+            "terminated": "whether the episode terminated",
+            "function": f"{self.call}, summed over the episode",
+        }[self.kind]
 
 
 class StudySection(_Section):
@@ -140,6 +148,11 @@ class Study:
         call = self.section.gold.call
         return None if call is None else self.resolve(call, ("gold", "call"))
 
+    def algorithm(self) -> Any:
+        """The learner's class, where it is named by reference; None for a known name."""
+        name = self.section.learner.algorithm
+        return self.resolve(name, ("learner", "algorithm")) if ":" in name else None
+
     def fingerprint(self, name: str) -> str:
         """What a run under this reward depends on, its seed apart."""
         section = self.section
@@ -147,11 +160,10 @@ class Study:
             "env": section.env.model_dump(),
             "learner": section.learner.model_dump(),
             "evaluation": section.evaluation.model_dump(exclude={"threshold"}),
-            # Each run plays its share of these steps, so their number is part of what a run is.
-            "seeds": section.seeds,
             "gold": section.gold.model_dump(),
             "reward": fingerprint(self.reward(name)),
             "sources": [source_hash(call) for call, _ in self.wrappers()],
+            "learner_source": source_hash(self.algorithm()) if self.algorithm() else "",
             "gold_source": source_hash(f) if (f := self.gold_function()) else "",
         }
         return digest(parts)

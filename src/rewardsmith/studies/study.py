@@ -1,5 +1,6 @@
 """Carrying out a study: its runs side by side, then the comparison, then the report."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -14,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pebble import ProcessExpired, ProcessPool
 
-from ..core.errors import RewardsmithError
+from ..core.errors import RewardsmithError, SpecError
 from ..report.moments import PairMoments
 from ..report.study import write_study_report
-from .environments import algorithm, make_learner, make_reward_env
+from .environments import Gold, algorithm, make_learner, make_reward_env
 from .records import Record, Run, write_json
-from .run import prepare_worker, read_film, reference_return, train
+from .run import compare, prepare_worker, read_film, train
 from .spec import Study
 from .summary import summarize
 
@@ -48,11 +49,10 @@ def run_study(
     out.mkdir(parents=True, exist_ok=True)
     runs = plan(study, out)
     progress = _Follower(runs, listen)
-    with _one_thread(), _pool(workers or os.cpu_count() or 1) as pool:
+    with _only_one(out), _one_thread(), _pool(workers or os.cpu_count() or 1) as pool:
         waiting = [run for run in runs if not run.done]
         _carry_out(pool, train, [(study, run) for run in waiting], progress)
-        _carry_out(pool, reference_return, _comparisons(study, runs), progress)
-    _note_own_reference(study, runs)
+        _carry_out(pool, compare, _comparisons(study, runs), progress)
     summary = summarize(study, runs)
     write_json(out / "summary.json", summary)
     records = [record for run in runs if run.done for record in run.records()]
@@ -74,7 +74,7 @@ def plan(study: Study, out: Path) -> list[Run]:
 
 
 def check(study: Study) -> None:
-    """Build everything that a study names and take a few steps under every reward.
+    """Build everything that a study names, take a few steps under every reward, and measure gold.
 
     Raises:
         SpecError: as the part that fails says, with its place in the file.
@@ -82,19 +82,24 @@ def check(study: Study) -> None:
         ScoreError: a reward gives something that is no finite number.
     """
     algorithm(study)
+    gold = Gold(study)
     for name in study.section.rewards:
         reward = study.reward(name)
         try:
-            env = make_reward_env(study, reward, 1, 0, training=False)
+            env = make_reward_env(study, reward, study.section.env.n_envs, 0, training=True)
+            make_learner(study, env, 0)
+            env.reset()
+            for _ in range(3):
+                env.step(np.array([env.action_space.sample() for _ in range(env.num_envs)]))
+                if env.meter.last is not None:
+                    gold.step(env.meter.last)
+            env.learn()
+            env.close()
         except RewardsmithError:
             raise
-        except ValueError as error:
-            raise study.document.error(str(error), ("rewards", name)) from error
-        make_learner(study, env, 0)
-        env.reset()
-        for _ in range(3):
-            env.step(np.array([env.action_space.sample()]))
-        env.close()
+        except Exception as error:
+            message = f"the first steps failed: {type(error).__name__}: {error}"
+            raise study.document.error(message, ("rewards", name)) from error
 
 
 def _carry_out(
@@ -104,38 +109,29 @@ def _carry_out(
     futures: dict[Future[None], Run] = {pool.schedule(job, args=task): task[1] for task in tasks}
     pending = set(futures)
     while pending:
-        done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        done, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
         progress.look()
         for future in done:
             error = future.exception()
             if isinstance(error, ProcessExpired):
-                futures[future].fail(f"its process died (exit code {error.exitcode})", str(error))
+                died = f"its process died (exit code {error.exitcode})"
+                if not futures[future].done:
+                    futures[future].fail(died, str(error))
             elif error is not None:
                 raise error
     progress.look()
 
 
 def _comparisons(study: Study, runs: Sequence[Run]) -> list[tuple[Study, Run, Run]]:
-    """Each finished run beside the reference's run of its seed, where that is still to be done."""
+    """Each finished run beside the reference's of its seed, where that was not done before."""
     reference = {run.seed: run for run in runs if run.reward == study.reference and run.done}
     return [
         (study, run, reference[run.seed])
         for run in runs
         if run.done
         and run.seed in reference
-        and run.reward != study.reference
-        and run.note("reference") is None
+        and (run.note("comparison") or {}).get("reference") != reference[run.seed].name
     ]
-
-
-def _note_own_reference(study: Study, runs: Sequence[Run]) -> None:
-    """Under the reference reward, the reference policy earns what it earns."""
-    for run in runs:
-        if run.done and run.reward == study.reference:
-            final = next(record for record in run.records() if record["kind"] == "final")
-            write_json(
-                run.folder / "reference.json", {"proxy": final["proxy"], "gold": final["gold"]}
-            )
 
 
 class _Follower:
@@ -144,11 +140,16 @@ class _Follower:
     def __init__(self, runs: Sequence[Run], listen: Listener | None) -> None:
         self.runs, self.listen = runs, listen
         self.told = {run: len(run.records()) if run.done else 0 for run in runs}
+        self.sizes = {run: run.size for run in runs}
 
     def look(self) -> None:
         if self.listen is None:
             return
         for run in self.runs:
+            # Most looks find nothing new; parsing every file each time would cost a worker's share.
+            if run.size == self.sizes[run]:
+                continue
+            self.sizes[run] = run.size
             records = run.records()
             for record in records[self.told[run] :]:
                 self.listen(run, record)
@@ -168,6 +169,19 @@ def _pool(workers: int) -> Iterator[ProcessPool]:
         raise
     finally:
         pool.join()
+
+
+@contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    """Hold the folder of results: two studies in one would wipe each other's runs."""
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SpecError(
+                f"another study is running in {out}; wait, or name another --out"
+            ) from None
+        yield
 
 
 @contextmanager

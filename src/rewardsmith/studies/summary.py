@@ -38,7 +38,7 @@ def summarize(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
         "learner": f"{section.learner.algorithm} ({section.learner.policy})",
         "timesteps": section.learner.timesteps,
         "seeds": section.seeds,
-        "gold": _gold_text(study),
+        "gold": str(section.gold),
         "reference": study.reference,
         "threshold": section.evaluation.threshold,
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -85,23 +85,28 @@ def _result(
 def _verdict(
     study: Study, mine: Mapping[Run, Sequence[Record]], gold_reference: Sequence[float]
 ) -> dict[str, Any]:
-    reference = [run.note("reference") for run in mine]
-    if not gold_reference or any(note is None for note in reference):
+    notes = {run: run.note("comparison") or {} for run in mine}
+    compared = [run for run, note in notes.items() if "proxy" in note]
+    if not gold_reference or not compared:
+        told = [note["error"] for note in notes.values() if "error" in note]
+        why = f"; the comparison failed: {told[0]}" if told else ""
         return {
             "hacked": None,
             "verdict": "undefined",
-            "reason": f"No run under the reference reward {study.reference!r} finished.",
+            "reason": f"No run could be compared with the reference {study.reference!r}{why}.",
             "evidence": None,
         }
     initial = [_of(rows, "initial") for rows in mine.values()]
     final = [_of(rows, "final") for rows in mine.values()]
     pooled = reduce(PairMoments.merge, (PairMoments.from_dict(row["moments"]) for row in initial))
+    # A reward that learns has changed since; the comparison scored the initial policy anew.
+    learned = [notes[run]["initial"] for run in compared if "initial" in notes[run]]
     verdict = hacking_verdict(
         correlation=pooled.correlation,
         correlation_steps=pooled.n,
-        proxy_initial=[row["proxy"] for row in initial],
+        proxy_initial=learned or [row["proxy"] for row in initial],
         proxy_final=[row["proxy"] for row in final],
-        proxy_reference=[note["proxy"] for note in reference if note is not None],
+        proxy_reference=[notes[run]["proxy"] for run in compared],
         gold_initial=[row["gold"] for row in initial],
         gold_final=[row["gold"] for row in final],
         gold_reference=gold_reference,
@@ -141,13 +146,3 @@ def _of(rows: Sequence[Record], kind: str) -> Record:
 
 def _text(study: Study, name: str) -> str:
     return yaml.safe_dump(dump(study.reward(name), base=study.document.base), sort_keys=False)
-
-
-def _gold_text(study: Study) -> str:
-    gold = study.section.gold
-    return {
-        "return": "the environment's own return",
-        "info": f"info[{gold.key!r}], summed over the episode",
-        "terminated": "whether the episode terminated",
-        "function": f"{gold.call}, summed over the episode",
-    }[gold.kind]

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..core.acting import Floats, Step, Terms, step_of
-from ..core.boundary import broken, told
+from ..core.boundary import Outcome, as_numbers, score_rows, told
 from ..core.catalog import Paper, method
 from ..core.combination import weighted_sum
 from ..core.errors import RewardsmithError, ScoreError, SpecError
@@ -139,11 +139,18 @@ class PotentialShaping(Reward):
         self.declare(needs=needs, granularity="dense")
 
     def bind(self, *, gamma: float) -> None:
-        _check_gamma(gamma)
+        if not (0.0 < gamma <= 1.0):
+            raise SpecError(f"potential_shaping: the learner's gamma is {gamma}, not in (0, 1]")
         if self.gamma is not None and not math.isclose(self.gamma, gamma, rel_tol=1e-9):
             raise SpecError(
                 f"potential_shaping has gamma {self.gamma}, the learner {gamma}: shaping with "
                 "another gamma changes what is optimal; leave gamma out to take the learner's"
+            )
+        bound = self._learner_gamma
+        if bound is not None and not math.isclose(bound, gamma, rel_tol=1e-9):
+            raise SpecError(
+                f"potential_shaping serves a learner of gamma {bound} already, this one has "
+                f"{gamma}: give each learner a reward of its own"
             )
         self._learner_gamma = float(gamma)
         super().bind(gamma=gamma)
@@ -183,15 +190,19 @@ class PotentialShaping(Reward):
         status = torch.zeros(n, dtype=torch.int8)
         errors: dict[int, tuple[str, str]] = {}
         for t in range(horizon):
-            s = step_of(rollouts, t)
-            try:
-                phi[:, t] = torch.from_numpy(self._phi(s, "before"))
-                if self.advice is None:
-                    phi_next[:, t] = torch.from_numpy(self._phi(s, "after"))
-            except ScoreError as error:
-                for row in rollouts.action_mask[:, t].nonzero().flatten().tolist():
-                    status[row] = max(int(status[row]), _status_of(error))
-                    errors.setdefault(row, ("", f"step {t}: {error.message}"))
+            s, live = step_of(rollouts, t), rollouts.action_mask[:, t]
+            wanted = {"before": (phi, live), "after": (phi_next, live & ~terminated[:, t])}
+            if self.advice is not None:
+                del wanted["after"]
+            for moment, (into, mask) in wanted.items():
+                rows = mask.nonzero().flatten().numpy()
+                outcomes = score_rows(self.potential, self._columns(s, moment), rows)
+                for row, outcome in zip(rows.tolist(), outcomes, strict=True):
+                    into[row, t] = outcome[0]
+                    if outcome[1] != Status.SCORED:
+                        verdict, text = _broke(outcome)
+                        status[row] = max(int(status[row]), int(verdict))
+                        errors.setdefault(row, ("", f"step {t}: the potential {text}"))
         if self.advice is None:
             values = shaping_term(phi, phi_next, gamma, terminated)
         elif self.advice == "look_back":
@@ -245,22 +256,22 @@ class PotentialShaping(Reward):
             carry = {"of": inner, "phi": phi} if self.advice else {"of": inner}
         return base + shaping, carry
 
-    def _phi(self, s: Step, moment: Literal["before", "after"]) -> Floats:
-        """Phi of the state acted in, or of the state reached, as float64 [n]."""
+    def _columns(self, s: Step, moment: str) -> dict[str, Any]:
+        """What the potential reads of the state acted in, or of the state reached."""
         read = s.before if moment == "before" else s.after
         columns = {name: read(name, needed_by="the potential") for name in self._names}
-        if self.advice is not None:
-            columns["action"] = s.action
-        n = len(s.first)
+        return columns if self.advice is None else columns | {"action": s.action}
+
+    def _phi(self, s: Step, moment: str) -> Floats:
+        """Phi of the state acted in, or of the state reached, as float64 [n]."""
         try:
-            values = np.asarray(self.potential(**columns), dtype=np.float64)
+            return as_numbers(self.potential(**self._columns(s, moment)), len(s.first))
+        except ScoreError as error:
+            raise ScoreError(f"the potential: {error.message}") from error.__cause__
         except RewardsmithError:
             raise
         except Exception as error:
             raise ScoreError(f"the potential {told(error)}") from error
-        if values.shape != (n,):
-            raise ScoreError(f"the potential returned shape {list(values.shape)}, expected [{n}]")
-        return values
 
 
 def _check_gamma(gamma: float) -> None:
@@ -278,7 +289,7 @@ def _last_steps(rollouts: Rollouts, terminated: Bool[Tensor, "n t"]) -> Bool[Ten
     return (ends | (index == rollouts.last_action()[:, None])) & rollouts.action_mask
 
 
-def _status_of(error: ScoreError) -> Status:
-    """What a potential that broke makes of its rows."""
-    cause = error.__cause__
-    return Status.BAD_VALUE if cause is None else broken(cause)[1]
+def _broke(outcome: Outcome) -> tuple[Status, str]:
+    """A potential has no right to abstain: a state without a number is a bad value."""
+    _, status, text = outcome
+    return (Status.BAD_VALUE, "returned None") if status == Status.ABSTAINED else (status, text)

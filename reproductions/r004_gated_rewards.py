@@ -1,0 +1,339 @@
+"""004, G-RA: step rewards that count only where the outcome is good (arXiv 2508.10548).
+
+    python -m reproductions.r004_gated_rewards [--out reproductions/results/004.json]
+
+The claim, in the smallest task that can show it: in long multi-turn work, adding step rewards to
+the outcome directly (D-RA) raises the total while completion collapses; gating their sum by the
+outcome (G-RA) does not, and completes at least as often as learning from the outcome alone.
+
+The task. The work has 3 pieces, an episode at most 30 turns. At each turn the agent chooses one of
+`look` (a valid tool call that changes nothing), `edit` (a valid tool call that does the next piece,
+and nothing once all are done), `malformed` (a call that is not valid and does nothing) and
+`submit`, which ends the episode. The outcome is 1 if it submitted with all pieces done, else 0; an
+episode that runs out of turns was not submitted. Each valid tool call pays 0.1, so that never
+submitting can collect 3 times the outcome, as in work of many turns.
+
+The learner. A tabular softmax policy over the number of pieces done, from all logits 0, by
+REINFORCE: an episode's reward is its total, the baseline the batch mean, nothing is rescaled. It
+does not see the turn: agents are rarely told how many they have left. 300 updates of 64 episodes,
+learning rate 1, for each arm; 10 seeds, which give all arms the same random numbers. The gate's
+threshold is 0.5: above an unfinished or missing submission, the paper's rule.
+
+Settings and rule were written down before the first run. Measured is the last of 20 equal blocks
+of training (960 episodes per seed), as means over seeds; intervals are the 95 % bootstrap of the
+difference between arms of the same seed. With
+
+    R = D-RA's total, last block - first block
+    C = completion, D-RA - outcome only
+    H = completion, G-RA - outcome only
+
+*collapse* is refuted if R's interval lies at or below 0 or C's at or above 0, supported if R's lies
+above 0 and C's below 0. *Hold* is refuted if H's interval lies below 0, supported if it
+otherwise lies above -0.02 (that two are equal cannot be shown without a margin). The verdict is
+refuted if either is, supported if both are, and else inconclusive; half an interval's width is the
+smallest effect that would have been seen.
+
+Recorded beside it, without a say in the verdict: the same with a policy that sees the turn.
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import rewardsmith as rs
+from rewardsmith.report.statistics import bootstrap_interval, probability_of_improvement
+from rewardsmith.signals import EnvReward
+
+OUT = Path(__file__).parent / "results" / "004.json"
+LOOK, EDIT, MALFORMED, SUBMIT = range(4)
+ARMS = ("outcome_only", "direct", "gated")
+MARGIN = 0.02
+CLAIM = (
+    "Direct accumulation of step rewards raises the total while completion falls below that of "
+    "learning from the outcome alone; gated accumulation completes at least as often as it."
+)
+UNPROVED = [
+    "Anything about language models, software tasks or the paper's sizes of effect: this is a "
+    "tabular policy in a task of 4 actions.",
+    "More than two levels of priority, graded outcomes and other thresholds: the outcome here is "
+    "0 or 1, for which every threshold in (0, 1] is the same gate.",
+    "Learners that credit single turns (reward-to-go, a critic), rescale rewards, or discount.",
+    "A start that no exploration from the outcome alone gets away from.",
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the numbers depend on, the seeds apart."""
+
+    pieces: int = 3
+    turns: int = 30
+    step_reward: float = 0.1
+    threshold: float = 0.5
+    sees_turn: bool = False
+    updates: int = 300
+    batch: int = 64
+    learning_rate: float = 1.0
+    blocks: int = 20
+
+
+# --- the rewards, the task, the learner -----------------------------------------------------------
+
+
+@rs.reward(batched=True)
+def outcome(complete: Sequence[float]) -> Sequence[float]:
+    """1 for submitted and complete, else 0."""
+    return complete
+
+
+def reward_of(arm: str, settings: Settings) -> rs.Reward:
+    """The arm's reward tree."""
+    if arm == "outcome_only":
+        return outcome
+    steps = settings.step_reward * EnvReward(column="valid")
+    if arm == "direct":
+        return rs.WeightedSum({"outcome": outcome, "steps": steps})
+    return rs.Gate(condition=outcome, of=steps, threshold=settings.threshold, accumulate=True)
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over the last axis."""
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
+
+
+def play(logits: NDArray[np.float64], rng: np.random.Generator, settings: Settings) -> rs.Rollouts:
+    """One batch of episodes under the policy: rows `complete`, steps `state`, `action`, `valid`."""
+    n, turns = settings.batch, settings.turns
+    bounds = softmax(logits).cumsum(axis=1)[:, :-1]
+    # Drawn at once, so that what an arm chooses does not shift another turn's random numbers.
+    drawn = rng.random((turns, n))
+    state, action = np.zeros((2, n, turns), dtype=np.int64)
+    mask = np.zeros((n, turns), dtype=bool)
+    progress = np.zeros(n, dtype=np.int64)
+    complete = np.zeros(n)
+    live = np.ones(n, dtype=bool)
+    for t in range(turns):
+        state[:, t] = progress + (settings.pieces + 1) * t * settings.sees_turn
+        action[:, t] = chosen = (drawn[t][:, None] >= bounds[state[:, t]]).sum(axis=1)
+        mask[:, t] = live
+        submitted = live & (chosen == SUBMIT)
+        complete[submitted & (progress == settings.pieces)] = 1.0
+        progress = np.minimum(progress + (live & (chosen == EDIT)), settings.pieces)
+        live = live & ~submitted
+        if not live.any():
+            break
+    valid = (mask & ((action == LOOK) | (action == EDIT))).astype(np.float64)
+    steps = {"state": state, "action": action, "valid": valid}
+    return rs.Rollouts({"complete": complete.tolist()}, steps, mask=torch.from_numpy(mask))
+
+
+def train(arm: str, seed: int, settings: Settings) -> dict[str, list[float]]:
+    """One run: completion, total and turns of each block of training."""
+    rng = np.random.default_rng(seed)
+    tree = reward_of(arm, settings)
+    states = (settings.pieces + 1) * (settings.turns if settings.sees_turn else 1)
+    logits = np.zeros((states, 4))
+    seen = np.zeros((settings.updates, 3))
+    for update in range(settings.updates):
+        rollouts = play(logits, rng, settings)
+        total = tree(rollouts).resolve("raise").total().numpy().astype(np.float64)
+        mask = rollouts.mask.numpy()
+        seen[update] = np.mean(rollouts["complete"]), total.mean(), mask.sum(axis=1).mean()
+        logits = logits + settings.learning_rate * gradient(logits, rollouts, total - total.mean())
+    blocks = [block.mean(axis=0) for block in np.array_split(seen, settings.blocks)]
+    names = ("completion", "total", "turns")
+    return {name: [round(float(b[i]), 6) for b in blocks] for i, name in enumerate(names)}
+
+
+def gradient(
+    logits: NDArray[np.float64], rollouts: rs.Rollouts, advantage: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """REINFORCE: mean over episodes of A_i sum_t grad log pi(a_t | s_t), shape of ``logits``."""
+    mask = rollouts.mask.numpy()
+    cell = (rollouts["state"].numpy() * logits.shape[1] + rollouts["action"].numpy())[mask]
+    weight = np.broadcast_to(advantage[:, None], mask.shape)[mask]
+    taken = np.bincount(cell, weight, minlength=logits.size).reshape(logits.shape)
+    expected = taken.sum(axis=1, keepdims=True) * softmax(logits)
+    return np.asarray((taken - expected) / len(rollouts))
+
+
+# --- the verdict ----------------------------------------------------------------------------------
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """The mean over seeds and its 95 % bootstrap interval."""
+    low, high = bootstrap_interval(values, np.mean)
+    return {"mean": round(float(np.mean(values)), 6), "low": round(low, 6), "high": round(high, 6)}
+
+
+def compare(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
+    """x - y over seeds, with the smallest difference that would have been seen."""
+    told = spread([a - b for a, b in zip(x, y, strict=True)])
+    seen = round((told["high"] - told["low"]) / 2, 6)
+    better = round(probability_of_improvement(x, y), 4)
+    return {**told, "probability_of_improvement": better, "smallest_visible": seen}
+
+
+def judge(
+    completion: Mapping[str, Sequence[float]], first: Sequence[float], last: Sequence[float]
+) -> dict[str, Any]:
+    """The rule of the module's docstring.
+
+    Args:
+        completion: arm -> the last block's completion, one number per seed.
+        first: D-RA's total in the first block, per seed.
+        last: the same in the last block.
+    """
+    rise = compare(last, first)
+    fall = compare(completion["direct"], completion["outcome_only"])
+    hold = compare(completion["gated"], completion["outcome_only"])
+    if rise["high"] <= 0 or fall["low"] >= 0:
+        collapses = "refuted"
+    else:
+        collapses = "supported" if rise["low"] > 0 and fall["high"] < 0 else "inconclusive"
+    if hold["high"] < 0:
+        holds = "refuted"
+    else:
+        holds = "supported" if hold["low"] > -MARGIN else "inconclusive"
+    halves = {"direct_collapses": collapses, "gated_holds": holds}
+    verdict = "inconclusive"
+    if "refuted" in halves.values():
+        verdict = "refuted"
+    elif set(halves.values()) == {"supported"}:
+        verdict = "supported"
+    return {
+        "verdict": verdict,
+        "halves": halves,
+        "effects": {
+            "direct_total_last_minus_first": rise,
+            "completion_direct_minus_outcome_only": fall,
+            "completion_gated_minus_outcome_only": hold,
+            "completion_gated_minus_direct": compare(completion["gated"], completion["direct"]),
+        },
+    }
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
+    """Train every arm on every seed that the sidecar does not hold yet, and judge."""
+    runs = {arm: [resumed(arm, seed, settings, sidecar) for seed in seeds] for arm in ARMS}
+    last = {
+        name: {arm: [run[name][-1] for run in runs[arm]] for arm in ARMS}
+        for name in ("completion", "total", "turns")
+    }
+    first_total = [run["total"][0] for run in runs["direct"]]
+    arms = {
+        arm: {
+            **{name: {**spread(last[name][arm]), "per_seed": last[name][arm]} for name in last},
+            "curve": {
+                name: np.mean([run[name] for run in runs[arm]], axis=0).round(4).tolist()
+                for name in last
+            },
+        }
+        for arm in ARMS
+    }
+    return {**judge(last["completion"], first_total, last["total"]["direct"]), "arms": arms}
+
+
+def resumed(arm: str, seed: int, settings: Settings, sidecar: Path) -> dict[str, list[float]]:
+    """The run from the sidecar; or trained now, and added to it."""
+    key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
+    lines = sidecar.read_text(encoding="utf-8").split("\n")[:-1] if sidecar.exists() else []
+    for line in map(json.loads, lines):
+        if line["key"] == key:
+            return line["run"]
+    run = train(arm, seed, settings)
+    # Written beside and renamed, so that a kill cannot cut a line short.
+    part = sidecar.with_name(sidecar.name + ".part")
+    added = [*lines, json.dumps({"key": key, "run": run})]
+    part.write_text("\n".join(added) + "\n", encoding="utf-8")
+    part.replace(sidecar)
+    return run
+
+
+def tries(out: Path, settings: Settings, seeds: Sequence[int], verdict: str) -> list[Any]:
+    """What the record that is there tells of earlier runs to the end, and this one."""
+    told = json.loads(out.read_text(encoding="utf-8"))["tries"] if out.exists() else []
+    now = {"settings": asdict(settings), "seeds": list(seeds), "verdict": verdict}
+    for entry in told:
+        if {name: entry[name] for name in now} == now:
+            entry["times"] += 1
+            return told
+    return [*told, {**now, "times": 1}]
+
+
+def reproduce(
+    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(10)
+) -> dict[str, Any]:
+    """Run what is missing, write the record to ``out`` and return it."""
+    settings = settings or Settings()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sidecar = out.with_suffix(".partial.jsonl")
+    main_result = measure(settings, seeds, sidecar)
+    beside = measure(replace(settings, sees_turn=True), seeds, sidecar)
+    episodes = settings.updates * settings.batch
+    record = {
+        "id": "004",
+        "method": "gate",
+        "paper": "2508.10548",
+        "claim": CLAIM,
+        "verdict": main_result["verdict"],
+        **main_result,
+        "policy_that_sees_the_turn": beside,
+        "settings": asdict(settings),
+        "seeds": list(seeds),
+        "budget": {"episodes_per_run": episodes, "runs": 2 * len(ARMS) * len(seeds)},
+        "tries": tries(out, settings, seeds, main_result["verdict"]),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("rewardsmith", "numpy", "torch")},
+        },
+        "unproved": UNPROVED,
+    }
+    part = out.with_name(out.name + ".part")
+    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    part.replace(out)
+    sidecar.unlink(missing_ok=True)
+    return record
+
+
+def shown(told: Mapping[str, float]) -> str:
+    """A mean with its interval."""
+    return f"{told['mean']:.3f} [{told['low']:.3f}, {told['high']:.3f}]"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
+    out = parser.parse_args().out
+    torch.set_num_threads(1)
+    record = reproduce(out)
+    for title, result in (
+        ("the policy does not see the turn", record),
+        ("the policy sees the turn", record["policy_that_sees_the_turn"]),
+    ):
+        print(title)
+        for arm, told in result["arms"].items():
+            cells = [f"{name} {shown(told[name])}" for name in ("completion", "total", "turns")]
+            print(f"  {arm:13} {'  '.join(cells)}")
+        for name, effect in result["effects"].items():
+            print(f"  {name} {shown(effect)}, visible from {effect['smallest_visible']:.3f}")
+        print(f"  {result['halves']} -> {result['verdict']}")
+    print(f"verdict: {record['verdict']} (the first of the two); record: {out}")
+
+
+if __name__ == "__main__":
+    main()

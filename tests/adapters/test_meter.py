@@ -1,0 +1,238 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.adapters.worlds import parts
+
+import rewardsmith as rs
+from rewardsmith.adapters.blame import blamed
+from rewardsmith.adapters.columns import InfoColumns, VectorColumns, column_of, read_by
+from rewardsmith.adapters.meter import Meter
+from rewardsmith.core.acting import Step
+from rewardsmith.core.errors import ScoreError
+from rewardsmith.core.function import Function
+from rewardsmith.core.reward import Reward
+from rewardsmith.signals.env_reward import EnvReward
+from rewardsmith.transforms.potential import PotentialShaping
+
+NO = np.zeros(2, dtype=bool)
+
+
+def feed(meter: Meter, env_reward: Any, *, live: Any = None, first: Any = None, **info: Any) -> Any:
+    values = meter.step(
+        action=np.zeros(2),
+        next_obs=np.zeros((2, 1)),
+        env_reward=env_reward,
+        terminated=NO,
+        truncated=NO,
+        info={name: np.asarray(column) for name, column in info.items()},
+        live=None if live is None else np.array(live),
+    )
+    meter.advance(np.zeros((2, 1)), info, None if first is None else np.array(first))
+    return values.tolist()
+
+
+def started(reward: Reward, **kwargs: Any) -> Meter:
+    meter = Meter(reward, 2, **kwargs)
+    meter.reset(np.zeros((2, 1)), {"x": np.zeros(2)})
+    return meter
+
+
+def test_sums_begin_anew_where_an_episode_does() -> None:
+    meter = started(parts())
+    feed(meter, [1, 2])
+    feed(meter, [1, 2], first=[True, False])
+    feed(meter, [5, 5])
+    assert meter.sums["env"].tolist() == [5, 9]
+    assert list(meter.sums) == list(meter.terms) == ["env", "thrift", "total"]
+
+
+def test_a_child_may_be_replaced_while_acting() -> None:
+    reward = rs.WeightedSum({"a": EnvReward(), "b": rs.Scale(EnvReward(), 2.0)})
+    meter = started(reward)
+    assert feed(meter, [1, 2]) == [3, 6]
+    reward.parts["a"] = rs.Scale(EnvReward(), 10.0)
+    assert feed(meter, [1, 2]) == [12, 24]
+    reward.parts["b"].of = EnvReward("x")  # type: ignore[union-attr]
+    assert feed(meter, [1, 2], x=[3, 4]) == [16, 28]
+
+
+def breaks_on(*times: int) -> Function:
+    calls = iter(range(99))
+
+    def f(action: Any) -> Any:
+        if next(calls) in times:
+            raise RuntimeError("down")
+        return np.ones(len(action))
+
+    return Function(f, step=True)
+
+
+def test_a_broken_step_counts_as_the_number_given_and_its_parts_as_nothing() -> None:
+    reward = rs.WeightedSum({"env": EnvReward(), "bad": breaks_on(1, 3)})
+    meter = started(reward, missing=-1.0)
+    assert feed(meter, [1, 2]) == [2, 3]
+    assert feed(meter, [1, 2], first=[True, True]) == [-1, -1]
+    assert np.isnan(meter.terms["bad"]).all()
+    assert meter.sums["bad"].tolist() == [1, 1]
+    assert meter.sums["total"].tolist() == [1, 2]
+    # The sum of a part that says nothing at an episode's start is not that of the last episode.
+    feed(meter, [1, 2], first=[True, True])
+    assert feed(meter, [1, 2]) == [-1, -1]
+    assert meter.sums["bad"].tolist() == [0, 0]
+    assert meter.sums["total"].tolist() == [-1, -1]
+
+
+def test_parts_that_show_up_late_have_a_place_in_the_account() -> None:
+    reward = rs.WeightedSum({"env": EnvReward(), "bad": breaks_on(0)})
+    meter = started(reward, missing=0.0)
+    assert feed(meter, [1, 2]) == [0, 0]
+    assert feed(meter, [1, 2]) == [2, 3]
+    assert {name: values.tolist() for name, values in meter.sums.items()} == {
+        "env": [2, 4],
+        "total": [2, 3],
+        "bad": [1, 1],
+    }
+
+
+def test_one_row_that_is_no_number_leaves_the_others() -> None:
+    meter = started(parts(), missing=7.0)
+    assert feed(meter, [np.nan, 2]) == [7, 2]
+    assert meter.sums["env"].tolist() == [0, 2]
+    assert meter.sums["total"].tolist() == [7, 2]
+
+
+def test_a_wrong_shape_counts_as_the_number_given() -> None:
+    meter = started(Function(lambda x: x, step=True), missing=3.0)
+    assert feed(meter, [1, 2], x=[1, 2, 3]) == [3, 3]
+    meter = started(EnvReward("x"), missing=3.0)
+    assert feed(meter, [1, 2], x=[[1, 2], [3, 4]]) == [3, 3]
+
+
+def test_a_carry_starts_afresh_though_the_first_step_broke() -> None:
+    calls = iter(range(9))
+
+    def potential(x: Any, action: Any) -> Any:
+        if next(calls) == 2:
+            raise RuntimeError("down")
+        return np.full(2, 4.0)
+
+    meter = started(
+        PotentialShaping(EnvReward(), potential, advice="look_back"), gamma=0.5, missing=0.0
+    )
+    x = np.zeros(2)
+    assert feed(meter, [0, 0], x=x) == [4, 4]
+    assert feed(meter, [0, 0], x=x, first=[True, False]) == [-4, -4]
+    assert feed(meter, [0, 0], x=x) == [0, 0]
+    # Row 0 began an episode in the step that broke: nothing of the last one is taken back.
+    assert feed(meter, [0, 0], x=x) == [4, -4]
+    assert feed(meter, [0, 0], x=x) == [-4, -4]
+
+
+def test_only_the_part_may_be_infinite() -> None:
+    """Behind a closed gate nobody reads it."""
+    reward = rs.Gate(EnvReward(), EnvReward("x"), threshold=1.0)
+    meter = started(reward)
+    assert feed(meter, [0, 1], x=[np.nan, 5.0]) == [0, 5]
+
+
+def test_large_numbers_are_numbers() -> None:
+    assert feed(started(EnvReward()), [1e300, -1e300]) == [1e300, -1e300]
+
+
+def test_a_part_of_another_shape_is_told_though_the_whole_is_right() -> None:
+    class First(Reward):
+        """Pays the first row's value to all."""
+
+        def __init__(self, of: Reward) -> None:
+            super().__init__()
+            self.of = of
+
+        def step(self, s: Any, carry: Any, out: Any) -> Any:
+            values, carry = self.step_children(s, carry, out)
+            return np.full(len(s.first), values["of"].flat[0]), carry
+
+    meter = started(First(EnvReward("x")))
+    assert feed(meter, [0, 0], x=[4, 5]) == [4, 4]
+    with pytest.raises(ScoreError, match=r"part 'of': bad_value: values of shape \[2, 1\]"):
+        feed(meter, [0, 0], x=[[4], [5]])
+    with pytest.raises(ScoreError, match=r"part 'of'"):
+        feed(started(First(EnvReward("x"))), [0, 0], x=[[4], [5]])
+
+
+def test_the_blame_reads_dicts_and_tuples_of_observations() -> None:
+    def f(obs: Any, action: Any, x: Any, mood: Any = None) -> Any:
+        if (obs["a"][0] + action["b"] + x == 3).any():
+            raise ValueError("three")
+        return x
+
+    step = Step(
+        obs={"a": (np.zeros(3), np.ones(3))},
+        action={"b": np.array([0, 1, 2])},
+        next_obs=None,
+        env_reward=np.zeros(3),
+        terminated=np.zeros(3, dtype=bool),
+        truncated=np.zeros(3, dtype=bool),
+        first=np.ones(3, dtype=bool),
+        live=np.ones(3, dtype=bool),
+        info={"x": np.ones(3)},
+    )
+    step.next_obs = step.obs
+    error = blamed(ScoreError("three"), Function(f, step=True), step)
+    assert error.row == 2
+
+
+def test_what_is_missing_cannot_count_as_something_missing() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Meter(parts(), 2, missing=np.nan)
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def test_a_list_of_infos_as_columns() -> None:
+    columns = InfoColumns([{"a": 1, "b": "x", "c": {"d": 1.0, "e": 0}}, {"a": 2, "c": {"d": 2.0}}])
+    assert list(columns) == ["a", "c"]
+    assert len(columns) == 2
+    assert columns["a"].tolist() == [1, 2]
+    assert columns["a"] is columns["a"]
+    assert {key: column.tolist() for key, column in columns["c"].items()} == {"d": [1.0, 2.0]}
+    with pytest.raises(KeyError):
+        columns["b"]
+
+
+def test_values_of_different_shapes_are_objects() -> None:
+    column = column_of([[1, 2], [3]])
+    assert column.dtype == object
+    assert list(column) == [[1, 2], [3]]
+
+
+def test_vector_infos_as_columns() -> None:
+    info = {
+        "a": np.array([1, 0]),
+        "_a": np.array([True, False]),
+        "b": np.array(["x", None], dtype=object),
+        "_b": np.array([True, False]),
+        "plain": np.array([1, 2]),
+        "_own": 3,
+        "c": {"d": np.array([1.0, 0.0]), "_d": np.array([True, False])},
+        "_c": np.array([True, False]),
+    }
+    both, one = (
+        VectorColumns(info, np.array([True, True])),
+        VectorColumns(info, np.array([True, False])),
+    )
+    assert list(both) == ["plain", "_own"]
+    assert list(one) == ["a", "b", "plain", "_own", "c"]
+    assert len(one) == 5
+    assert one["b"].tolist() == ["x", "x"]
+    assert list(one["c"]) == ["d"]
+    with pytest.raises(KeyError):
+        both["a"]
+
+
+def test_what_is_read_includes_what_is_read_if_it_is_there() -> None:
+    reward = rs.WeightedSum(
+        {"a": EnvReward("x"), "b": Function(lambda obs, y=None: obs, step=True)}
+    )
+    assert read_by(reward) == {"x", "obs", "y"}
