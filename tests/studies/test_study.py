@@ -151,7 +151,9 @@ def test_every_algorithm(write, tmp_path, name):
         ("seeds: 2", "seeds: 1"),
     ]
     if name == "RecurrentPPO":
-        changes.append(("algorithm: RecurrentPPO,", "algorithm: RecurrentPPO, policy: MlpLstmPolicy,"))
+        changes.append(
+            ("algorithm: RecurrentPPO,", "algorithm: RecurrentPPO, policy: MlpLstmPolicy,")
+        )
     if name in ("SAC", "TD3", "TQC"):
         changes += [("CartPole-v1", "Pendulum-v1"), ("threshold: 15", "threshold: -1000")]
     study = read_study(write(*changes))

@@ -6,8 +6,7 @@
 The callback gives the reward the learner's gamma, logs every part's episode sums under
 ``reward/PATH`` (the whole under ``reward/total``), and calls ``rs.learn`` at the end of each
 rollout of the learner (off-policy: every ``train_freq`` steps). The rewards of that rollout were
-paid
-already; what was learned shows after it.
+paid already; what was learned shows after it.
 """
 
 import math
