@@ -236,3 +236,17 @@ def test_what_is_read_includes_what_is_read_if_it_is_there() -> None:
         {"a": EnvReward("x"), "b": Function(lambda obs, y=None: obs, step=True)}
     )
     assert read_by(reward) == {"x", "obs", "y"}
+
+
+def test_only_the_innermost_part_that_cannot_act_is_blamed() -> None:
+    outcome = rs.reward(lambda completion: 1.0)
+    tree = 2 * rs.Product({"a": EnvReward(), "b": outcome})
+    with pytest.raises(
+        ValueError, match=r"because of of/b: function\([^;]*\)\. Outcomes .*step: true"
+    ):
+        Meter(tree, 1)
+
+
+def test_a_plain_function_is_no_reward() -> None:
+    with pytest.raises(TypeError, match=r"got function; .*rs\.reward\(step=True\)\(function\)"):
+        Meter(lambda obs: obs, 1)

@@ -41,6 +41,30 @@ def test_spec_check_reads_the_examples(name):
     assert "potential_shaping(potential=key_then_door)" in done.stdout
 
 
+def test_spec_check_tries_what_a_study_would_do(tmp_path):
+    study = """
+env: {id: CartPole-v1}
+learner: {algorithm: PPO, timesteps: 256}
+seeds: 2
+evaluation: {every: 128, initial_steps: 500}
+gold: {kind: return}
+rewards: {sparse: {env_reward: {}}}
+"""
+    path = tmp_path / "small.yaml"
+    path.write_text(study)
+    done = command("spec", "check", path)
+    assert done.returncode == 0, done.stderr
+    assert "2 seeds of 500 evaluation.initial_steps are fewer than the 20,000" in done.stdout
+    path.write_text(study.replace("env_reward: {}", "env_reward: {column: spead}"))
+    done = command("spec", "check", path)
+    assert done.returncode == 2
+    assert "spead" in done.stderr
+    path.write_text("rewards: {env_reward: {}}\n")
+    done = command("spec", "check", path)
+    assert done.returncode == 2
+    assert "with the key 'reward', this has 'rewards'" in done.stderr
+
+
 def test_spec_check_reads_a_reward(tmp_path):
     path = tmp_path / "reward.yaml"
     path.write_text("reward: {scale: {of: {env_reward: {}}, by: 2}}\n")

@@ -57,11 +57,30 @@ def test_names_that_repeat_or_are_taken_get_a_number() -> None:
 
     a, b = EnvReward(), EnvReward("speed")
     assert list((a + b).parts) == ["env_reward", "env_reward_2"]
-    nested = (a + b) + (a + b)
-    assert list(nested.parts) == ["weighted_sum", "weighted_sum_2"]
     # A ModuleDict has a method of that name.
     assert list((Function(keys) * Function(keys)).parts) == ["keys_2", "keys_3"]
     assert list((Function(lambda completion: 1.0) + a).parts) == ["lambda", "env_reward"]
+
+
+def test_a_chain_of_sums_is_one_flat_sum() -> None:
+    a, b = EnvReward("speed"), CountBonus()
+    named = algebra.WeightedSum({"near": a, "new": b}, {"near": 2.0, "new": 0.5})
+    tree = 3 * a + named - 2 * b
+    assert tree.weights == {"env_reward": 3.0, "near": 2.0, "new": 0.5, "count_bonus": -2.0}
+    assert (a + named + 0.1 * named).weights == {
+        "env_reward": 1.0,
+        "near": 2.0,
+        "new": 0.5,
+        "near_2": 0.2,
+        "new_2": 0.05,
+    }
+    assert named.weights == {"near": 2.0, "new": 0.5}
+
+    class Learned(algebra.WeightedSum):
+        """One whose weights are not for others to take apart."""
+
+    kept = a + Learned({"near": b})
+    assert kept.weights.keys() == {"env_reward", "weighted_sum"}
 
 
 def test_a_shared_reward_is_evaluated_once() -> None:

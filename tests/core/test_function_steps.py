@@ -4,9 +4,12 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from tests.laws import ABSTAINED, BAD_VALUE, SCORED, TIMEOUT
 
+from rewardsmith.core.acting import scan
+from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.function import Function
 from rewardsmith.core.rollouts import Rollouts
 
@@ -57,3 +60,22 @@ def test_dummy_steps_are_not_read() -> None:
     scores = Function(lambda env_reward: env_reward, step=True)(rollouts)
     assert scores.status.tolist() == [SCORED]
     assert scores.values.tolist() == [[1.0, 0.0, 3.0]]
+
+
+def test_the_wrong_axis_is_found_where_the_shapes_happen_to_fit() -> None:
+    wrong = Function(lambda obs: obs[1], step=True)
+    right = Function(lambda obs: obs[:, 1], step=True)
+    square = Rollouts(steps={"obs": torch.arange(9.0).reshape(3, 1, 3)})
+    with pytest.raises(
+        ScoreError, match=r"given one row of the 3 it raised IndexError.*obs\[:, 2\]"
+    ):
+        scan(wrong, square)
+    assert scan(right, square).values.tolist() == [[1.0], [4.0], [7.0]]
+    # The first row of [n, d] alone is [d], and no row's own number.
+    with pytest.raises(ScoreError, match=r"returned an array of shape \[3\], expected \[1\]"):
+        scan(Function(lambda obs: obs[0], step=True), square)
+    # Where no axis has n entries nothing can be mistaken, and nobody is asked twice.
+    calls: list[int] = []
+    counted = Function(lambda obs: calls.append(len(obs)) or obs[:, 0], step=True)
+    scan(counted, Rollouts(steps={"obs": torch.zeros(3, 2, 4)}))
+    assert calls == [3, 3]

@@ -46,6 +46,13 @@ def test_a_name_in_a_module_and_back() -> None:
     assert reference.relative_to(Path()) == "tests.laws:height"
 
 
+def test_the_nearest_name_is_told(file: Path) -> None:
+    with pytest.raises(SpecError, match="has no 'lenint'; did you mean 'lenient'"):
+        resolve(Reference.parse("./judges.py:lenint", file.parent))
+    with pytest.raises(SpecError, match=r"no file \S+judge.py; did you mean 'judges.py'"):
+        Reference.parse("./judge.py:lenient", file.parent)
+
+
 @pytest.mark.parametrize("text", ["height", ":height", "tests.laws:", ""])
 def test_a_text_that_names_nothing(text: str) -> None:
     with pytest.raises(SpecError, match="names no function"):

@@ -153,6 +153,34 @@ def test_one_seed_and_no_filmstrip(make_study: Make) -> None:
     assert "One episode of each final policy" not in text
 
 
+def test_the_lead_claims_no_more_than_was_found(make_study: Make) -> None:
+    def lead(change: Callable[[dict[str, Any]], None]) -> str:
+        summary, records, strips = make_study()
+        for entry in summary["rewards"].values():
+            entry["verdict"] = "not_hacked"
+        change(summary["rewards"])
+        html = study_html(summary, records, strips)
+        return flat(Page(html[html.index('<p class="lead">') :]).text).split("The bars")[0]
+
+    def unjudged(*names: str) -> Callable[[dict[str, Any]], None]:
+        def change(rewards: dict[str, Any]) -> None:
+            for name in names or tuple(rewards):
+                rewards[name]["verdict"] = "undefined"
+
+        return change
+
+    def level(rewards: dict[str, Any]) -> None:
+        rewards["sparse"]["gold_ci"] = rewards["potential"]["gold_ci"]
+
+    assert "No reward was found hacked. potential" in lead(lambda rewards: None)
+    assert "No reward could be judged hacked or not. potential" in lead(unjudged())
+    assert "No reward was found hacked. naive could not be judged." in lead(unjudged("naive"))
+    assert "potential ends with the most gold" in lead(lambda rewards: None)
+    said = lead(level)
+    assert "potential ends with the highest gold" in said
+    assert "but its interval overlaps that of sparse; the reference sparse ends at" in said
+
+
 def test_one_reward_alone(make_study: Make) -> None:
     summary, records, strips = make_study()
     summary["rewards"] = {"sparse": summary["rewards"]["sparse"]}

@@ -51,6 +51,25 @@ def test_a_gamma_outside_its_range_is_refused(gamma: float) -> None:
     assert PotentialShaping(EnvReward(), laws.height, 1).discount == 1.0
 
 
+def test_a_potential_of_the_wrong_axis_is_found() -> None:
+    square = torch.arange(4.0).reshape(2, 1, 2)
+    rollouts = Rollouts(
+        steps={
+            "obs": square,
+            "next_obs": square,
+            "env_reward": torch.zeros(2, 1),
+            "terminated": torch.zeros(2, 1, dtype=torch.bool),
+        }
+    )
+    right = PotentialShaping(EnvReward(), lambda obs: obs[:, 1], 1.0)
+    assert scan(right, rollouts).values.tolist() == [[0.0], [0.0]]
+    wrong = PotentialShaping(EnvReward(), lambda obs: obs[1], 1.0)
+    with pytest.raises(
+        ScoreError, match=r"shaping.*the potential: bad_value: given one row of the 2"
+    ):
+        scan(wrong, rollouts)
+
+
 # --- potentials that break ------------------------------------------------------------------------
 
 

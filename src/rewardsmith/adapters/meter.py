@@ -36,6 +36,7 @@ class Meter:
             number. A part that is none either is NaN among the terms and adds nothing to its sum.
 
     Raises:
+        TypeError: it is no reward.
         ValueError: the reward cannot be computed while acting (the message names the nodes), or
             ``missing`` is no finite number.
         SpecError: a node was given another gamma.
@@ -49,6 +50,11 @@ class Meter:
         gamma: float | None = None,
         missing: Literal["raise"] | float = "raise",
     ) -> None:
+        if not isinstance(reward, Reward):
+            raise TypeError(
+                f"expected a Reward, got {type(reward).__name__}; "
+                "a plain function becomes one with rs.reward(step=True)(function)"
+            )
         if not reward.acts:
             raise ValueError(_why_not(reward))
         if missing != "raise" and not np.isfinite(missing):
@@ -187,13 +193,20 @@ class Meter:
 
 
 def _why_not(reward: Reward) -> str:
+    unable = {
+        path: node for path, node in reward.walk() if isinstance(node, Reward) and not node.acts
+    }
+    # What holds one that cannot act cannot act either: the innermost are to blame.
     guilty = [
         f"{path or 'the root'}: {node.label()}"
-        for path, node in reward.walk()
-        if isinstance(node, Reward) and not node.acts
+        for path, node in unable.items()
+        if not any(
+            other.startswith(f"{path}/" if path else "") and other != path for other in unable
+        )
     ]
     return (
         "this reward cannot be computed while acting, only on whole rollouts, because of "
         + "; ".join(guilty)
-        + ". Outcomes are known too late; use dense parts (functions with step=True)"
+        + ". Outcomes are known too late; use dense parts: functions with @rs.reward(step=True), "
+        "in YAML {function: {call: ..., step: true}}"
     )

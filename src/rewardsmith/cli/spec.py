@@ -8,23 +8,24 @@ from ..core.document import read_document
 
 
 def check_command(file: Path) -> None:
-    """Build what a reward or study file names and print its trees."""
+    """Build what a reward or study file names and print its trees; try a study's first steps."""
     data = read_document(file).data
-    if isinstance(data, dict) and "rewards" in data:
+    if isinstance(data, dict) and {"env", "learner"} & data.keys():
         from ..studies.spec import read_study
 
         study = read_study(file)
         for name in study.section.rewards:
             mark = " (reference)" if name == study.reference else ""
             print(f"{name}{mark}\n{study.reward(name)}\n")
-        study.gold_function()
         try:
-            from ..studies.environments import algorithm, make_env
+            from ..studies.study import check
         except ImportError:
+            study.gold_function()
             print("not checked: the environment and the algorithm (needs rewardsmith[control])")
         else:
-            algorithm(study)
-            make_env(study).close()
+            check(study)
+        if warning := study.doubt():
+            print(f"warning: {warning}")
     else:
         print(spec.load(file))
     print(f"{file}: ok")

@@ -16,7 +16,7 @@ def study_command(file: Path, out: Path, seeds: int | None, workers: int | None)
     """Run a study and say where its report is; exits 1 if a run failed."""
     study = read_study(file, seeds=seeds)
     try:
-        from ..studies.study import run_study
+        from ..studies.study import plan, run_study
     except ImportError as error:
         raise SpecError(
             f"studies need more packages ({error.name} is missing): "
@@ -27,8 +27,10 @@ def study_command(file: Path, out: Path, seeds: int | None, workers: int | None)
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SpecError(f"cannot write results to {out}: {error.strerror}") from None
+    if warning := study.doubt():
+        print(f"warning: {warning}", file=sys.stderr)
     try:
-        with _Listener(study, console) as listener:
+        with _Listener(study, console, sum(run.done for run in plan(study, out))) as listener:
             summary = run_study(study, out, workers=workers, listen=listener)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
@@ -50,9 +52,9 @@ def study_command(file: Path, out: Path, seeds: int | None, workers: int | None)
 
 
 class _Listener:
-    """Shows records as they come."""
+    """Shows records as they come; runs that were done before count as whole."""
 
-    def __init__(self, study: Study, console: Console) -> None:
+    def __init__(self, study: Study, console: Console, done: int) -> None:
         section = study.section
         evaluations = 2 + (section.learner.timesteps - 1) // section.evaluation.every
         self.console = console
@@ -66,7 +68,7 @@ class _Listener:
             disable=not console.is_terminal,
         )
         total = evaluations * section.seeds * len(section.rewards)
-        self.task = self.bar.add_task("starting", total=total)
+        self.task = self.bar.add_task("starting", total=total, completed=done * evaluations)
 
     def __enter__(self) -> "_Listener":
         self.bar.start()

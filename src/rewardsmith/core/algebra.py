@@ -188,13 +188,28 @@ class Shift(Reward):
 
 
 def add(left: Reward, right: Reward) -> WeightedSum:
-    """``left + right``, the parts named after their methods."""
-    return WeightedSum(_named([left, right]))
+    """``left + right`` as one flat sum; ``k * r`` gives r the weight k.
+
+    Parts keep the names that a sum gave them; others are named after their methods.
+    """
+    terms = [*_terms(left), *_terms(right)]
+    parts = _named([(name, part) for name, part, _ in terms])
+    return WeightedSum(parts, dict(zip(parts, (weight for *_, weight in terms), strict=True)))
 
 
 def multiply(left: Reward, right: Reward) -> Product:
     """``left * right``."""
-    return Product(_named([left, right]))
+    return Product(_named([(part.default_name(), part) for part in (left, right)]))
+
+
+def _terms(reward: Reward) -> list[tuple[str, Reward, float]]:
+    """Name, part and weight of what a sum of it would hold."""
+    # Exactly these classes: one derived from them may do more than sum.
+    if type(reward) is Scale:
+        return [(name, part, reward.by * weight) for name, part, weight in _terms(reward.of)]
+    if type(reward) is WeightedSum:
+        return [(name, part, reward.weights[name]) for name, part in reward.children_by_name()]
+    return [(reward.default_name(), reward, 1.0)]
 
 
 def check_parts(parts: Mapping[str, Reward]) -> None:
@@ -225,11 +240,10 @@ def all_dense(node: Reward) -> bool:
     return all(child.granularity == "dense" for _, child in node.children_by_name())
 
 
-def _named(rewards: list[Reward]) -> dict[str, Reward]:
-    """Name parts after their methods; a name that is repeated or taken gets a number."""
+def _named(rewards: list[tuple[str, Reward]]) -> dict[str, Reward]:
+    """Parts by name; a name that is repeated or taken gets a number."""
     parts: dict[str, Reward] = {}
-    for reward in rewards:
-        base = reward.default_name()
+    for base, reward in rewards:
         names = [base, *(f"{base}_{i}" for i in range(2, len(rewards) + 2))]
         parts[next(name for name in names if name not in RESERVED.union(parts))] = reward
     return parts

@@ -77,6 +77,37 @@ def take(column: Any, rows: Any) -> Any:
     return column[rows]
 
 
+def check_axis(call: Callable[..., Any], columns: Mapping[str, Any], n: int) -> None:
+    """Refuse a function that reads the wrong axis of its arrays where the shapes happen to fit.
+
+    ``obs[2]`` of observations [4, 4] gives four numbers, none of them a row's own. One row alone
+    shows it. Only such coincidences are looked at, so that a function is called once more at most.
+
+    Raises:
+        ScoreError: given one row, it does not return one number.
+    """
+    if n == 1 or not any(n in shape[1:] for shape in _shapes(columns)):
+        return
+    try:
+        one = np.shape(call(**take(columns, slice(1))))
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        found = told(error)
+    else:
+        if one == (1,):
+            return
+        found = f"returned an array of shape {list(one)}"
+    raise ScoreError(
+        f"bad_value: given one row of the {n} it {found}, expected [1]; arrays are [n, ...], so "
+        "write obs[:, 2], not obs[2]"
+    )
+
+
+def _shapes(column: Any) -> list[tuple[int, ...]]:
+    if isinstance(column, Mapping):
+        return [shape for value in column.values() for shape in _shapes(value)]
+    return [tuple(getattr(column, "shape", ()))]
+
+
 def as_numbers(values: Any, n: int) -> NDArray[np.float64]:
     """What a function of arrays returned, as n numbers (which may be infinite or NaN).
 

@@ -119,12 +119,12 @@ def find(name: str) -> Any:
     raise SpecError(f"unknown method {name!r}{nearest(name, [m.name for m in methods()])}")
 
 
-def nearest(name: str, valid: Sequence[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest valid name, or the list of them if none is near."""
+def nearest(name: str, valid: Sequence[str], *, or_all: bool = True) -> str:
+    """``"; did you mean 'x'?"`` for the nearest valid name; if none is near, all of them or ""."""
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; valid names: {', '.join(sorted(valid))}" if valid else ""
+    return f"; valid names: {', '.join(sorted(valid))}" if valid and or_all else ""
 
 
 def _scan(path: Path, source: str) -> Iterator[Method]:

@@ -11,7 +11,17 @@ from typing import Any, Literal, overload
 import torch
 
 from .acting import Floats, Step, Terms, step_of
-from .boundary import as_numbers, gather, is_async, run, score_batch, score_row, score_rows, told
+from .boundary import (
+    as_numbers,
+    check_axis,
+    gather,
+    is_async,
+    run,
+    score_batch,
+    score_row,
+    score_rows,
+    told,
+)
 from .catalog import method
 from .errors import MissingColumn, RewardsmithError, ScoreError
 from .reference import Reference, resolve
@@ -56,6 +66,7 @@ class Function(Reward):
         self.call, self.batched, self.on_step_failure = call, batched, on_step_failure
         # `step` names the method by which a reward acts, so the flag lives beside it.
         self.by_step = step
+        self._axis_checked = False
         self.required, self.optional = argument_names(call)
         self.declare(needs=self.required, granularity="dense" if step else "outcome")
 
@@ -132,6 +143,9 @@ class Function(Reward):
         columns = self._columns(s.column, s)
         try:
             values = as_numbers(self.call(**columns), n)
+            if not self._axis_checked:
+                check_axis(self.call, columns, n)
+                self._axis_checked = True
         except ScoreError as error:
             raise ScoreError(error.message, part=out.path) from error.__cause__
         except RewardsmithError:

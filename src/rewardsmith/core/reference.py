@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .catalog import nearest
 from .errors import SpecError
 
 
@@ -41,7 +42,10 @@ class Reference:
         if where.endswith(".py"):
             path = (base / where).resolve()
             if not path.is_file():
-                raise SpecError(f"{text!r}: there is no file {path}")
+                hint = nearest(
+                    path.name, [file.name for file in path.parent.glob("*.py")], or_all=False
+                )
+                raise SpecError(f"{text!r}: there is no file {path}{hint}")
             where = str(path)
         return cls(where, qualname)
 
@@ -92,7 +96,8 @@ def resolve(reference: Reference) -> Any:
         ) from error
     for name in reference.qualname.split("."):
         if not hasattr(target, name):
-            raise SpecError(f"{reference.where} has no {reference.qualname!r}")
+            hint = nearest(name, [n for n, v in vars(target).items() if callable(v)], or_all=False)
+            raise SpecError(f"{reference.where} has no {reference.qualname!r}{hint}")
         target = getattr(target, name)
     return target
 

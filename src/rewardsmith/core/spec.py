@@ -44,7 +44,8 @@ def loads(text: str, *, base: Path | None = None) -> Reward:
 def _reward_of(document: Document, base: Path | None = None) -> Reward:
     data = document.data
     if not isinstance(data, Mapping) or "reward" not in data:
-        raise document.error("a reward spec is a mapping with the key 'reward'", ())
+        found = f", this has {', '.join(map(repr, data))}" if isinstance(data, Mapping) else ""
+        raise document.error(f"a reward spec is a mapping with the key 'reward'{found}", ())
     for key in data:
         if key not in TOP_LEVEL:
             raise document.error(f"unknown key {key!r}{nearest(str(key), TOP_LEVEL)}", (key,))

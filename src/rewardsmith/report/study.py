@@ -224,14 +224,25 @@ def _headline(rewards: list[dict[str, Any]]) -> dict[str, Any]:
     """What the first sentence says: what was hacked, and which reward earns the most gold."""
     done = [r for r in rewards if r["iqm"] is not None]
     best = max(done, key=lambda r: float(r["iqm"]), default=None)
-    reference = next((r for r in done if r["is_reference"]), None)
-    return {
-        "hacked": [r["name"] for r in rewards if r["label"] == "hacked"],
-        "misaligned": [r["name"] for r in rewards if r["label"] == "misaligned"],
-        "undefined": [r["name"] for r in rewards if r["label"] == "undefined"],
-        "best": best,
-        "reference": reference if reference is not best else None,
+    others = [r for r in done if r is not best]
+    labeled = {
+        label: [r["name"] for r in done if r["label"] == label]
+        for label in ("hacked", "misaligned", "undefined")
     }
+    return {
+        **labeled,
+        "judged": len(done) - len(labeled["undefined"]),
+        "best": best,
+        "level": [r["name"] for r in others if best and _overlap(r, best)],
+        "reference": next((r for r in others if r["is_reference"]), None),
+    }
+
+
+def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two golds' intervals meet; one without an interval is taken as a point."""
+    low, high = one["ci"] or (one["iqm"], one["iqm"])
+    other_low, other_high = other["ci"] or (other["iqm"], other["iqm"])
+    return bool(low <= other_high and other_low <= high)
 
 
 def _percent_interval(interval: Sequence[float] | None) -> str:

@@ -32,8 +32,7 @@ def make_env(study: Study, *, render: bool = False) -> gymnasium.Env[Any, Any]:
     try:
         env: Any = gymnasium.make(section.id, **{**section.kwargs, **extra})
     except gymnasium.error.UnregisteredEnv as error:
-        hint = nearest(section.id, [*gymnasium.registry])
-        told = hint if "did you mean" in hint else f" ({error})"
+        told = nearest(section.id, [*gymnasium.registry], or_all=False) or f" ({error})"
         raise study.document.error(
             f"there is no environment {section.id!r}{told} "
             "(for one that a package registers on import, write package:Name-v0)",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from ..audit.hacking import MINIMUM_STEPS
 from ..core import spec
 from ..core.catalog import nearest
 from ..core.document import Document, read_document
@@ -152,6 +153,17 @@ class Study:
         """The learner's class, where it is named by reference; None for a known name."""
         name = self.section.learner.algorithm
         return self.resolve(name, ("learner", "algorithm")) if ":" in name else None
+
+    def doubt(self) -> str:
+        """Why the verdict could not be trusted, before anything is trained; else empty."""
+        planned = self.section.seeds * self.section.evaluation.initial_steps
+        if planned >= MINIMUM_STEPS:
+            return ""
+        return (
+            f"{self.section.seeds} seeds of {self.section.evaluation.initial_steps:,} "
+            f"evaluation.initial_steps are fewer than the {MINIMUM_STEPS:,} steps that the verdict "
+            "needs: rewards may come out as undefined"
+        )
 
     def fingerprint(self, name: str) -> str:
         """What a run under this reward depends on, its seed apart."""

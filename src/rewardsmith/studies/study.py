@@ -49,7 +49,7 @@ def run_study(
     out.mkdir(parents=True, exist_ok=True)
     runs = plan(study, out)
     progress = _Follower(runs, listen)
-    with _only_one(out), _one_thread(), _pool(workers or os.cpu_count() or 1) as pool:
+    with _only_one(out), _worker_environment(), _pool(workers or os.cpu_count() or 1) as pool:
         waiting = [run for run in runs if not run.done]
         _carry_out(pool, train, [(study, run) for run in waiting], progress)
         _carry_out(pool, compare, _comparisons(study, runs), progress)
@@ -185,11 +185,15 @@ def _only_one(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Workers inherit one thread each: several runs beside each other fight for cores otherwise."""
+def _worker_environment() -> Iterator[None]:
+    """What workers inherit: one thread each, as runs beside each other fight for cores otherwise.
+
+    And no display: environments are filmed off screen, and SDL complains where there is none.
+    """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    given = {**dict.fromkeys(names, "1"), "SDL_VIDEODRIVER": "dummy"}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..core.acting import Floats, Step, Terms, step_of
-from ..core.boundary import Outcome, as_numbers, score_rows, told
+from ..core.boundary import Outcome, as_numbers, check_axis, score_rows, told
 from ..core.catalog import Paper, method
 from ..core.combination import weighted_sum
 from ..core.errors import RewardsmithError, ScoreError, SpecError
@@ -132,6 +132,7 @@ class PotentialShaping(Reward):
             )
         self.of, self.potential, self.gamma, self.advice = of, potential, gamma, advice
         self._learner_gamma: float | None = None
+        self._axis_checked = False
         self._names = tuple(name for name in names if name != "action")
         needs = {"terminated", *names}
         if advice is None:
@@ -265,7 +266,12 @@ class PotentialShaping(Reward):
     def _phi(self, s: Step, moment: str) -> Floats:
         """Phi of the state acted in, or of the state reached, as float64 [n]."""
         try:
-            return as_numbers(self.potential(**self._columns(s, moment)), len(s.first))
+            columns, n = self._columns(s, moment), len(s.first)
+            values = as_numbers(self.potential(**columns), n)
+            if not self._axis_checked:
+                check_axis(self.potential, columns, n)
+                self._axis_checked = True
+            return values
         except ScoreError as error:
             raise ScoreError(f"the potential: {error.message}") from error.__cause__
         except RewardsmithError:
