@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ def test_methods_lists_the_catalog():
     assert set(gate) == {"name", "kind", "seed", "paper", "module", "verdict"}
     signals = json.loads(command("methods", "--json", "--kind", "signal").stdout)
     assert {entry["kind"] for entry in signals} == {"signal"}
+
+
+def test_version():
+    assert command("--version").stdout == f"rewardsmith {metadata.version('rewardsmith')}\n"
 
 
 def test_unknown_kind():

@@ -20,6 +20,23 @@ spec_app = typer.Typer(help="Work with reward and study files.", no_args_is_help
 app.add_typer(spec_app, name="spec")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"rewardsmith {version('rewardsmith')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="What to train and compare.")],
