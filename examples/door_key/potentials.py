@@ -8,7 +8,7 @@ import rewardsmith as rs
 
 
 class KeyAndDoor(gymnasium.Wrapper):
-    """Tells in ``info`` whether the agent holds the key and whether the door is open."""
+    """Tells in ``info`` where the agent stands, what it holds, and whether the door is open."""
 
     def reset(self, **kwargs):
         obs, info = self.env.reset(**kwargs)
@@ -22,6 +22,7 @@ class KeyAndDoor(gymnasium.Wrapper):
 
     def _progress(self):
         return {
+            "place": (*self.unwrapped.agent_pos, self.unwrapped.agent_dir),
             "has_key": isinstance(self.unwrapped.carrying, Key),
             "door_open": self.door.is_open,
         }
@@ -30,6 +31,11 @@ class KeyAndDoor(gymnasium.Wrapper):
 def key_then_door(has_key, door_open):
     """A potential: 0.2 with the key in hand (or the door open), 0.5 more once the door is open."""
     return 0.2 * (has_key | door_open) + 0.5 * door_open
+
+
+def situation(place, has_key, door_open):
+    """A key for counting: the agent's cell and direction, the key in hand, the door open."""
+    return np.column_stack([place, has_key, door_open])
 
 
 @rs.reward(step=True)

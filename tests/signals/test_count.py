@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardsmith.core.acting import scan
+from rewardsmith.core.acting import Step, Terms, scan
 from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.learning import learn
 from rewardsmith.core.rollouts import Rollouts
@@ -29,7 +29,7 @@ def visits(states: list[list[int]], acted: list[list[bool]] | None = None) -> Ro
 @given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=4))
 @settings(max_examples=25)
 def test_it_pays_by_the_counts_of_the_last_update(batches: list[list[int]]) -> None:
-    reward, counts = CountBonus(2.0), dict.fromkeys(range(4), 0)
+    reward, counts = CountBonus(2.0, revisits=False), dict.fromkeys(range(4), 0)
     for batch in batches:
         scores, metrics = learn(reward, visits([batch]))
         expected = [2.0 / math.sqrt(1 + counts[state]) for state in batch]
@@ -37,6 +37,35 @@ def test_it_pays_by_the_counts_of_the_last_update(batches: list[list[int]]) -> N
         for state in batch:
             counts[state] += 1
         assert metrics == {"states": sum(count > 0 for count in counts.values())}
+
+
+def test_who_stays_in_a_new_state_is_paid_less_and_less() -> None:
+    reward = CountBonus(1.0)
+    learn(reward, visits([[7, 8]]))
+    first = torch.tensor([[True, False, False, True, False]])
+    stays = Rollouts(steps={"next_obs": torch.tensor([[7, 7, 7, 7, 9]]), "first": first})
+    expected = [[1 / math.sqrt(1 + seen) for seen in (1, 2, 3, 1, 0)]]
+    # A new episode starts from the counts of the last update.
+    np.testing.assert_allclose(reward(stays).values, expected, rtol=1e-6)
+    np.testing.assert_allclose(scan(reward, stays).values, expected, rtol=1e-6)
+
+
+def test_an_update_takes_the_visits_of_an_episode_that_goes_on() -> None:
+    def one(state: int, first: bool) -> Step:
+        flags = np.array([first])
+        nothing = np.zeros(1, dtype=bool)
+        obs = np.array([[state]])
+        return Step(obs, None, obs, None, nothing, nothing, flags, np.ones(1, dtype=bool))
+
+    reward = CountBonus(1.0, key=lambda obs: obs.reshape(-1))
+    carry = reward.start(1)
+    paid = []
+    for t in range(4):
+        if t == 2:
+            learn(reward, visits([[7, 7]]))
+        values, carry = reward.step(one(7, t == 0), carry, Terms())
+        paid.append(float(values[0]))
+    assert paid == pytest.approx([1.0, 1 / math.sqrt(2), 1 / math.sqrt(3), 1 / math.sqrt(4)])
 
 
 def test_dummy_steps_are_not_counted() -> None:

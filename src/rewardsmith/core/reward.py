@@ -32,6 +32,8 @@ class Reward(Node):
 
     when: Literal["before", "after"] = "after"
     """Whether :func:`~rewardsmith.core.learning.learn` updates this before or after scoring."""
+    forgets = False
+    """Whether its memory of an episode, where it carries one, starts afresh at every update."""
 
     def declare(
         self,

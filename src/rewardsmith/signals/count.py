@@ -30,14 +30,16 @@ from ..core.scores import Scores, Status
 class CountBonus(Reward):
     """``beta / sqrt(1 + n(k(s')))``, where n counts how often a state of that key was reached.
 
-    The counts are those of the last update: within one rollout of the learner every visit to a
-    state pays the same, which keeps the reward Markov, and independent of how many environments
-    share it. The next update pays it less.
+    n is the count at the last update plus, with ``revisits``, the visits since then in the same
+    episode: who stays in a new state is paid less and less for it. What other environments reach
+    meanwhile shows at the next update, so that the reward does not depend on how many share it.
 
     Args:
         beta: the bonus of a state that was never reached.
         key: maps the reached state's columns (``obs``, or keys of ``info``, by argument name), as
             arrays [n, ...], to n hashable keys; default: the observation itself.
+        revisits: count visits since the last update too. Without it the reward carries no memory
+            from step to step, as relabeling replay buffers need.
 
     Raises:
         ValueError: beta is negative or not finite.
@@ -45,12 +47,20 @@ class CountBonus(Reward):
             the row gets a status).
     """
 
-    def __init__(self, beta: float = 0.01, key: Callable[..., Any] | None = None) -> None:
+    forgets = True
+
+    def __init__(
+        self,
+        beta: float = 0.01,
+        key: Callable[..., Any] | None = None,
+        revisits: bool = True,
+    ) -> None:
         super().__init__()
         if not (np.isfinite(beta) and beta >= 0):
             raise ValueError(f"count_bonus: beta is {beta}, it must be a number >= 0")
-        self.beta, self.key = float(beta), key
+        self.beta, self.key, self.revisits = float(beta), key, revisits
         self.counts: dict[Any, int] = {}
+        self._updates = 0
         names = ("obs",) if key is None else argument_names(key)[0]
         self._names = names
         self.declare(
@@ -62,22 +72,48 @@ class CountBonus(Reward):
         values = torch.zeros(n, horizon)
         status = torch.zeros(n, dtype=torch.int8)
         errors: dict[int, tuple[str, str]] = {}
+        visits: list[dict[Any, int]] = [{} for _ in range(n)]
+        first = rollouts.first().tolist()
         for t in range(horizon):
             for row, (key, error) in self._live_keys(rollouts, t):
                 if error:
                     status[row] = int(Status.FAILED)
                     errors.setdefault(row, ("", f"step {t}: {error}"))
                 else:
-                    values[row, t] = self._bonus(self.counts.get(key, 0))
+                    if first[row][t]:
+                        visits[row].clear()
+                    values[row, t] = self._bonus(self._seen(key, visits[row]))
         return Scores.dense(values, rollouts.action_mask, status, errors=errors)
+
+    def start(self, n: int) -> Any:
+        return (
+            {"updates": self._updates, "visits": [{} for _ in range(n)]} if self.revisits else None
+        )
 
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
         try:
             keys = self._keys(self._columns(s), len(s.first))
         except ScoreError as error:
             raise ScoreError(error.message, part=out.path) from error.__cause__
-        bonus: Floats = self._bonus(np.array([self.counts.get(key, 0) for key in keys], float))
-        return bonus, carry
+        if not self.revisits:
+            return self._bonus(np.array([self.counts.get(key, 0) for key in keys], float)), carry
+        if carry["updates"] != self._updates:
+            # Those visits are among the counts by now.
+            carry = self.start(len(keys))
+        seen = np.zeros(len(keys))
+        for i, (key, visits) in enumerate(zip(keys, carry["visits"], strict=True)):
+            if s.first[i]:
+                visits.clear()
+            if s.live[i]:
+                seen[i] = self._seen(key, visits)
+        return self._bonus(seen), carry
+
+    def _seen(self, key: Any, visits: dict[Any, int]) -> int:
+        """How often a state was reached before, and note that it is reached now."""
+        before = visits.get(key, 0)
+        if self.revisits:
+            visits[key] = before + 1
+        return self.counts.get(key, 0) + before
 
     def update(self, rollouts: Rollouts, scores: Scores | None) -> dict[str, float]:
         """Count the states that were reached. Metric: how many different ones there are by now."""
@@ -85,6 +121,7 @@ class CountBonus(Reward):
             for _, (key, error) in self._live_keys(rollouts, t):
                 if not error:
                     self.counts[key] = self.counts.get(key, 0) + 1
+        self._updates += 1
         return {"states": float(len(self.counts))}
 
     def get_extra_state(self) -> dict[Any, int]:
@@ -92,6 +129,7 @@ class CountBonus(Reward):
 
     def set_extra_state(self, state: Mapping[Any, int]) -> None:
         self.counts = dict(state)
+        self._updates += 1
 
     def _bonus(self, seen: Any) -> Any:
         return self.beta / np.sqrt(1.0 + seen)

@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from ..adapters.sb3 import RewardVecEnv
+from ..adapters.sb3.env import RewardVecEnv
 from ..core.acting import Floats, Step
 from ..core.catalog import nearest
 from ..core.errors import RewardsmithError
