@@ -38,15 +38,18 @@ _HOMES = {
     "load": "core.spec",
     "dump": "core.spec",
     "wrap": "adapters.gymnasium",
+    "Trajectories": "adapters.trajectories",
+    "write_trajectories": "adapters.trajectories",
     "RewardsmithError": "core.errors",
     "ScoreError": "core.errors",
     "SpecError": "core.errors",
 }
-_ROOMS = ("adapters", "audit", "signals", "studies", "testbeds", "transforms")
+_ROOMS = ("adapters", "audit", "learners", "signals", "studies", "testbeds", "transforms")
 
 if TYPE_CHECKING:
-    from . import adapters, audit, signals, studies, testbeds, transforms
+    from . import adapters, audit, learners, signals, studies, testbeds, transforms
     from .adapters.gymnasium import wrap
+    from .adapters.trajectories import Trajectories, write_trajectories
     from .core.acting import Step, scan
     from .core.advantages import Advantages
     from .core.algebra import Min, Product, Scale, Shift, WeightedMean, WeightedSum
@@ -84,12 +87,14 @@ __all__ = [
     "SpecError",
     "Status",
     "Step",
+    "Trajectories",
     "WeightedMean",
     "WeightedSum",
     "adapters",
     "audit",
     "dump",
     "learn",
+    "learners",
     "load",
     "method",
     "methods",
@@ -101,6 +106,7 @@ __all__ = [
     "transforms",
     "win_rate",
     "wrap",
+    "write_trajectories",
 ]
 
 

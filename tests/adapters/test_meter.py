@@ -6,7 +6,15 @@ from tests.adapters.worlds import parts
 
 import rewardsmith as rs
 from rewardsmith.adapters.blame import blamed
-from rewardsmith.adapters.columns import InfoColumns, VectorColumns, column_of, read_by
+from rewardsmith.adapters.columns import (
+    InfoColumns,
+    Patched,
+    VectorColumns,
+    column_of,
+    patched,
+    put,
+    read_by,
+)
 from rewardsmith.adapters.meter import Meter
 from rewardsmith.core.acting import Step
 from rewardsmith.core.errors import ScoreError
@@ -45,6 +53,51 @@ def test_sums_begin_anew_where_an_episode_does() -> None:
     feed(meter, [5, 5])
     assert meter.sums["env"].tolist() == [5, 9]
     assert list(meter.sums) == list(meter.terms) == ["env", "thrift", "total"]
+
+
+def test_what_was_paid_is_summed_beside_the_parts() -> None:
+    meter = started(EnvReward("x"), missing=0.0)
+    assert meter.paid.tolist() == [0, 0]
+    feed(meter, [1, 2], x=[0, 0], first=[False, True])
+    feed(meter, [1, 2], x=[0, np.nan], live=[True, False])
+    assert meter.paid.tolist() == [2, 0]
+    sums, paid = meter.sums_where(np.array([True, False]))
+    feed(meter, [1, 2], x=[0, 0])
+    assert meter.paid.tolist() == [3, 2]
+    assert paid.tolist() == [2, 0]
+    assert {name: values.tolist() for name, values in sums.items()} == {"total": [0, 0]}
+
+
+def test_several_objectives_are_summed_apart() -> None:
+    meter = started(rs.WeightedSum({"a": EnvReward(index=0), "bad": breaks_on(1)}), missing=0.0)
+    feed(meter, [[1, 10], [2, 20]])
+    assert meter.paid.tolist() == [[1, 10], [2, 20]]
+    # Parts that show up late move nothing.
+    feed(meter, [[1, 10], [2, 20]], first=[True, False])
+    feed(meter, [[1, 10], [2, 20]])
+    assert meter.paid.tolist() == [[1, 10], [6, 60]]
+    assert meter.sums["a"].tolist() == [1, 6]
+    assert meter.sums_where(np.array([False, True]))[1].tolist() == [[0, 0], [6, 60]]
+
+
+@pytest.mark.parametrize("paid", [[1.0], [[1.0]], 1.0, [[[1.0]], [[2.0]]]])
+def test_pay_of_another_shape_is_refused(paid: Any) -> None:
+    with pytest.raises(ValueError, match=r"pays an array of shape .*, expected \[2\]"):
+        feed(started(EnvReward()), paid)
+
+
+def test_a_few_rows_begin_anew() -> None:
+    reward = PotentialShaping(EnvReward(), lambda x, action: x, advice="look_back")
+    meter = started(reward, gamma=0.5)
+    feed(meter, [1, 2], x=np.array([1.0, 1.0]))
+    feed(meter, [1, 2], x=np.array([2.0, 2.0]))
+    meter.reset(np.ones((2, 1)), {"x": np.array([5.0, 0.0])}, np.array([True, False]))
+    assert meter.sums["of"].tolist() == [0, 4]
+    assert meter.paid.tolist() == [0, 4]
+    # Row 0 has no potential before it, row 1 the one of the state that it left, x = 1.
+    assert feed(meter, [1, 2], x=np.array([6.0, 3.0])) == [1 + 5, 2 + 2 - 1 / 0.5]
+    assert meter.last is not None
+    assert meter.last.first.tolist() == [True, False]
 
 
 def test_a_child_may_be_replaced_while_acting() -> None:
@@ -106,7 +159,7 @@ def test_a_wrong_shape_counts_as_the_number_given() -> None:
     meter = started(Function(lambda x: x, step=True), missing=3.0)
     assert feed(meter, [1, 2], x=[1, 2, 3]) == [3, 3]
     meter = started(EnvReward("x"), missing=3.0)
-    assert feed(meter, [1, 2], x=[[1, 2], [3, 4]]) == [3, 3]
+    assert feed(meter, [1, 2], x=[1, 2, 3]) == [3, 3]
 
 
 def test_a_carry_starts_afresh_though_the_first_step_broke() -> None:
@@ -154,10 +207,10 @@ def test_a_part_of_another_shape_is_told_though_the_whole_is_right() -> None:
 
     meter = started(First(EnvReward("x")))
     assert feed(meter, [0, 0], x=[4, 5]) == [4, 4]
-    with pytest.raises(ScoreError, match=r"part 'of': bad_value: values of shape \[2, 1\]"):
-        feed(meter, [0, 0], x=[[4], [5]])
+    with pytest.raises(ScoreError, match=r"part 'of': bad_value: values of shape \[3\]"):
+        feed(meter, [0, 0], x=[4, 5, 6])
     with pytest.raises(ScoreError, match=r"part 'of'"):
-        feed(started(First(EnvReward("x"))), [0, 0], x=[[4], [5]])
+        feed(started(First(EnvReward("x"))), [0, 0], x=[4, 5, 6])
 
 
 def test_the_blame_reads_dicts_and_tuples_of_observations() -> None:
@@ -180,6 +233,24 @@ def test_the_blame_reads_dicts_and_tuples_of_observations() -> None:
     step.next_obs = step.obs
     error = blamed(ScoreError("three"), Function(f, step=True), step)
     assert error.row == 2
+
+
+def test_a_search_for_the_guilty_hides_no_error() -> None:
+    """Alone, or without its carry, a part may raise something else."""
+
+    class Together(Reward):
+        def step(self, s: Any, carry: Any, out: Any) -> Any:
+            if len(s.first) == 1:
+                raise IndexError("alone")
+            raise ScoreError("together", part="x")
+
+    with pytest.raises(ScoreError, match=r"part 'x': together$"):
+        blame_one(Together())
+
+
+def blame_one(reward: Reward) -> None:
+    reward.declare(granularity="dense")
+    feed(started(reward), [1, 2])
 
 
 def test_what_is_missing_cannot_count_as_something_missing() -> None:
@@ -236,6 +307,32 @@ def test_what_is_read_includes_what_is_read_if_it_is_there() -> None:
         {"a": EnvReward("x"), "b": Function(lambda obs, y=None: obs, step=True)}
     )
     assert read_by(reward) == {"x", "obs", "y"}
+
+
+def test_rows_from_another_source() -> None:
+    rows = np.array([False, True])
+    columns = {"a": np.array([1, 2]), "t": np.array(["x", "y"]), "d": {"e": np.zeros(2)}, "o": 0}
+    source = {"a": np.array([3, 4.5]), "t": np.array(["", "long"]), "d": {"e": np.ones(2)}}
+    both = Patched(columns, source, rows)
+    assert list(both) == ["a", "t", "d"]
+    assert len(both) == 3
+    assert both["a"].tolist() == [1, 4.5]
+    assert both["t"].tolist() == ["x", "long"]
+    assert both["d"]["e"].tolist() == [0, 1]
+    assert columns["a"].tolist() == [1, 2]  # type: ignore[attr-defined]
+    with pytest.raises(KeyError):
+        both["o"]
+    assert patched({}, source, np.array([True, True])) is source
+
+
+def test_rows_of_observations_keep_their_type() -> None:
+    obs = {"a": np.zeros((2, 3), np.float32), "b": (np.zeros(2, np.uint8), np.array(["", ""]))}
+    new = put(obs, np.array([True, False]), [{"a": np.ones(3), "b": (7, "seven")}])
+    assert new["a"].dtype == np.float32
+    assert new["a"].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert new["b"][0].tolist() == [7, 0]
+    assert new["b"][1].tolist() == ["seven", ""]
+    assert obs["a"].max() == 0  # type: ignore[union-attr]
 
 
 def test_only_the_innermost_part_that_cannot_act_is_blamed() -> None:

@@ -1,10 +1,8 @@
-from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorWrapper
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 from tests.adapters.worlds import (
     GAMMA,
@@ -14,6 +12,7 @@ from tests.adapters.worlds import (
     half,
     level,
     parts,
+    run,
     shaped_by_info,
     vector,
 )
@@ -21,16 +20,8 @@ from tests.adapters.worlds import (
 import rewardsmith as rs
 from rewardsmith.core.errors import MissingColumn, ScoreError
 from rewardsmith.core.function import Function
-from rewardsmith.core.reward import Reward
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping
-
-
-def run(env: VectorEnv, steps: int, seed: int = 0) -> list[tuple[Any, ...]]:
-    """Steps with actions that differ between environments and times."""
-    env.reset(seed=seed)
-    n, kinds = env.num_envs, int(env.single_action_space.n)  # type: ignore[attr-defined]
-    return [env.step((np.arange(n) + t) % kinds) for t in range(steps)]
 
 
 def test_dummy_steps_pay_nothing_and_are_in_no_account() -> None:
@@ -52,69 +43,6 @@ def test_dummy_steps_pay_nothing_and_are_in_no_account() -> None:
     assert sums[1]["total"].tolist() == [0, 5]
     assert sums[2]["total"].tolist() == [11, 0]
     assert steps[2][4]["_reward_sums"].tolist() == [True, False]
-
-
-def same(ours: Any, theirs: Any, mask: Any) -> None:
-    for path, values in ours.items():
-        np.testing.assert_allclose(values[mask], theirs[path][mask], rtol=1e-9, err_msg=path)
-
-
-def assert_order_does_not_matter(
-    make: Callable[[], gymnasium.Env[Any, Any]], reward: Callable[[], Reward], n: int, steps: int
-) -> None:
-    """Vectorize, then wrap = wrap each, then vectorize (rewards, infos and sums)."""
-    one = run(rs.wrap(SyncVectorEnv([make] * n), reward(), gamma=GAMMA), steps)
-    other = run(SyncVectorEnv([lambda: rs.wrap(make(), reward(), gamma=GAMMA)] * n), steps)
-    ends = 0
-    for ours, theirs in zip(one, other, strict=True):
-        np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-9, atol=1e-12)
-        live = ours[4]["_reward_terms"]
-        assert np.array_equal(live, theirs[4].get("_reward_terms", np.zeros(n, dtype=bool)))
-        if live.any():
-            same(ours[4]["reward_terms"], theirs[4]["reward_terms"], live)
-            np.testing.assert_array_equal(ours[4]["env_reward"], theirs[4]["env_reward"])
-        assert ("reward_sums" in ours[4]) == ("reward_sums" in theirs[4])
-        if "reward_sums" in ours[4]:
-            ends += 1
-            done = ours[4]["_reward_sums"]
-            np.testing.assert_array_equal(done, theirs[4]["_reward_sums"])
-            same(ours[4]["reward_sums"], theirs[4]["reward_sums"], done)
-            assert all((values[~done] == 0).all() for values in ours[4]["reward_sums"].values())
-    assert ends > 2
-
-
-@pytest.mark.parametrize("name", REWARDS)
-@pytest.mark.parametrize("kind", ["box", "dict"])
-def test_order_does_not_matter_on_the_walk(name: str, kind: str) -> None:
-    # Resets count episodes, which start apart where each environment is seeded: one plan for all.
-    assert_order_does_not_matter(lambda: Walk(kind=kind), REWARDS[name], 3, 25)
-
-
-def test_order_does_not_matter_on_images() -> None:
-    assert_order_does_not_matter(lambda: Walk(kind="image"), REWARDS["shaped by obs"], 2, 12)
-
-
-@pytest.mark.parametrize("name", ["parts", "shaped by obs", "bonus of obs"])
-def test_order_does_not_matter_on_cart_pole(name: str) -> None:
-    rewards = REWARDS | {"bonus of obs": lambda: rs.signals.CountBonus(1.0)}
-    assert_order_does_not_matter(lambda: gymnasium.make("CartPole-v1"), rewards[name], 4, 120)
-
-
-def test_the_same_in_processes_of_their_own() -> None:
-    def make() -> AsyncVectorEnv:
-        return AsyncVectorEnv([Walk, lambda: Walk(plan=PLAN[::-1])], context="fork")
-
-    sync = run(
-        rs.wrap(
-            SyncVectorEnv([Walk, lambda: Walk(plan=PLAN[::-1])]), shaped_by_info(), gamma=GAMMA
-        ),
-        9,
-    )
-    env = rs.wrap(make(), shaped_by_info(), gamma=GAMMA)
-    found = run(env, 9)
-    env.close()
-    for ours, theirs in zip(found, sync, strict=True):
-        np.testing.assert_array_equal(ours[1], theirs[1])
 
 
 @pytest.mark.parametrize("make", [shaped_by_info, lambda: PotentialShaping(EnvReward(), level)])
@@ -181,24 +109,6 @@ def test_text_and_flags_of_dummy_rows_are_not_read() -> None:
     assert [step[1].tolist() for step in steps] == [[1, 1], [0, 0], [1, 0], [0, 2]]
 
 
-def test_infos_within_infos_are_columns() -> None:
-    class Nested(Walk):
-        def _info(self) -> dict[str, Any]:
-            return {"task": {"x": float(self.t), "name": "walk"}}
-
-    def f(task: Any) -> Any:
-        assert list(task["name"]) == ["walk"] * len(task["x"])
-        return task["x"]
-
-    assert_order_does_not_matter(Nested, lambda: Function(f, step=True), 2, 15)
-
-
-@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
-def test_other_ways_to_reset_are_refused(mode: AutoresetMode) -> None:
-    with pytest.raises(ValueError, match=f"{mode.name}.*NEXT_STEP"):
-        rs.wrap(vector(2, mode=mode), parts())
-
-
 def test_overwritten_observations_are_refused() -> None:
     with pytest.raises(ValueError, match="copy=True"):
         rs.wrap(SyncVectorEnv([Walk], copy=False), parts())
@@ -253,14 +163,15 @@ def test_the_environment_that_broke_is_named() -> None:
     assert caught.value.row is None
 
 
-def test_a_column_that_is_no_number_per_environment_is_told_by_part() -> None:
-    class Wide(Walk):
-        def _info(self) -> dict[str, Any]:
-            return {"pair": np.zeros(2)}
+def test_a_column_of_another_length_is_told_by_part() -> None:
+    class Wide(VectorWrapper):
+        def step(self, actions: Any) -> Any:
+            *rest, info = self.env.step(actions)
+            return *rest, {**info, "x": np.zeros(3)}
 
-    env = rs.wrap(SyncVectorEnv([Wide] * 2), rs.Scale(EnvReward("pair"), 2.0))
+    env = rs.wrap(Wide(vector(2)), rs.Scale(EnvReward("x"), 2.0))
     env.reset(seed=0)
-    with pytest.raises(ScoreError, match=r"part 'of'.*shape \[2, 2\], expected \[2\]"):
+    with pytest.raises(ScoreError, match=r"part 'of'.*shape \[3\], expected \[2\]"):
         env.step(np.zeros(2, dtype=int))
 
 
@@ -297,3 +208,21 @@ def test_a_potential_of_info_reads_the_resets() -> None:
     steps = run(env, 6)
     shaping = [step[4]["reward_terms"]["shaping"][0] for step in steps]
     assert shaping == [0.5, 0.0, 0.5, 0.0, 0.5, 0.0]
+
+
+def test_whole_numbers_of_one_environment_round_no_other() -> None:
+    """Gymnasium takes an info's type from the first environment that has it."""
+
+    class Whole(Walk):
+        def step(self, action: Any) -> Any:
+            obs, reward, *rest = super().step(action)
+            return obs, int(reward), *rest
+
+    class Half(Walk):
+        def step(self, action: Any) -> Any:
+            obs, reward, *rest = super().step(action)
+            return obs, 0.25 * reward, *rest
+
+    env = SyncVectorEnv([lambda: rs.wrap(Whole(), parts()), lambda: rs.wrap(Half(), parts())])
+    assert run(env, 1)[0][4]["env_reward"].tolist() == [1, 0.5]
+    assert run(env, 3)[2][4]["env_return"].tolist() == [14, 0.25 * (2 + 2 * 3 + 3 * 1)]

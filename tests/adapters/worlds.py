@@ -1,15 +1,16 @@
-"""A world whose every number is known by hand, and rewards of it.
+"""A world whose every number is known by hand, rewards of it, and worlds made by others.
 
 In episode k, after t steps, the position is 10 k + t; the environment pays t * (1 + action).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.spaces import Box, Dict, Discrete, Text, Tuple
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import FlattenObservation, TransformAction
 
 from rewardsmith.core.algebra import WeightedSum
 from rewardsmith.core.function import Function
@@ -28,7 +29,7 @@ class Walk(gymnasium.Env[Any, Any]):
 
     Args:
         plan: (steps, how it ends) of each episode in turn.
-        kind: what is observed: "box", "dict" or "image".
+        kind: what is observed: "box", "dict", "tuple", "image" or "text".
         rare: the info key ``rare`` is reported at even times only.
     """
 
@@ -40,7 +41,9 @@ class Walk(gymnasium.Env[Any, Any]):
         spaces = {
             "box": box,
             "dict": Dict({"position": box, "clock": Box(0, 100, (2,), np.float32)}),
+            "tuple": Tuple((box, Box(0, 100, (2,), np.float32))),
             "image": Box(0, 255, (36, 36, 3), np.uint8),
+            "text": Dict({"position": box, "mission": Text(20)}),
         }
         self.observation_space = spaces[kind]
 
@@ -64,8 +67,13 @@ class Walk(gymnasium.Env[Any, Any]):
 
     def _obs(self) -> Any:
         position = np.array([self.position], dtype=np.float32)
+        clock = np.array([self.t, 1], dtype=np.float32)
         if self.kind == "dict":
-            return {"position": position, "clock": np.array([self.t, 1], dtype=np.float32)}
+            return {"position": position, "clock": clock}
+        if self.kind == "tuple":
+            return position, clock
+        if self.kind == "text":
+            return {"position": position, "mission": f"room {10**self.t}"}
         if self.kind == "image":
             return np.full((36, 36, 3), self.position % 256, dtype=np.uint8)
         return position
@@ -82,6 +90,105 @@ def vector(n: int = 2, mode: Any = AutoresetMode.NEXT_STEP, **kwargs: Any) -> Sy
     plans = [PLAN[i % len(PLAN) :] + PLAN[: i % len(PLAN)] for i in range(n)]
     makers = [lambda plan=plan: Walk(plan=plan, **kwargs) for plan in plans]
     return SyncVectorEnv(makers, autoreset_mode=mode)
+
+
+class Objectives(Walk):
+    """Pays two numbers: what the walk pays, and -1 for each step.
+
+    Args:
+        as_list: a Python list of them, as some environments do, instead of an array.
+    """
+
+    def __init__(self, as_list: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.as_list = as_list
+        self.reward_space = Box(-100.0, 100.0, (2,), np.float32)
+
+    def step(self, action: Any) -> Any:
+        obs, reward, terminated, truncated, info = super().step(action)
+        paid: Any = [reward, -1.0]
+        return obs, paid if self.as_list else np.array(paid), terminated, truncated, info
+
+
+class ObjectivesVector(SyncVectorEnv):
+    """As vector environments of several objectives do: a row of numbers per environment."""
+
+    def __init__(self, makers: Sequence[Callable[[], Any]], **kwargs: Any) -> None:
+        super().__init__(makers, **kwargs)
+        self._rewards = np.zeros((len(makers), 2))
+
+
+class Told(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Reports ``x``, the mean of what is observed, and ``speed``, by how much it changed."""
+
+    x = 0.0
+
+    def reset(self, **kwargs: Any) -> Any:
+        obs, info = self.env.reset(**kwargs)
+        self.x = _mean(obs)
+        return obs, {**info, "x": self.x, "speed": 0.0}
+
+    def step(self, action: Any) -> Any:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        before, self.x = self.x, _mean(obs)
+        return obs, reward, terminated, truncated, {**info, "x": self.x, "speed": self.x - before}
+
+
+def _mean(obs: Any) -> float:
+    return float(np.mean(obs["position"] if isinstance(obs, dict) else obs))
+
+
+def _cart_pole(i: int) -> gymnasium.Env[Any, Any]:
+    return gymnasium.make("CartPole-v1", max_episode_steps=4 + i)
+
+
+def _door_key(i: int) -> gymnasium.Env[Any, Any]:
+    from minigrid.wrappers import ImgObsWrapper
+
+    env = gymnasium.make("MiniGrid-DoorKey-5x5-v0", max_episode_steps=4 + i)
+    return FlattenObservation(ImgObsWrapper(env))
+
+
+def _half_cheetah(i: int) -> gymnasium.Env[Any, Any]:
+    env = gymnasium.make("HalfCheetah-v5", max_episode_steps=4 + i)
+    torques = np.linspace(-1.0, 1.0, 18, dtype=np.float32).reshape(3, 6)
+    return TransformAction(env, lambda action: torques[action], Discrete(3))
+
+
+def _walk(kind: str) -> Callable[[int], gymnasium.Env[Any, Any]]:
+    return lambda i: Walk(plan=PLAN[i:] + PLAN[:i], kind=kind)
+
+
+WORLDS: dict[str, Callable[[int], gymnasium.Env[Any, Any]]] = {
+    "cart pole": _cart_pole,
+    "door key": _door_key,
+    "half cheetah": _half_cheetah,
+    "dict": _walk("dict"),
+    "image": _walk("image"),
+}
+"""Environments of every kind, with few actions and short episodes; the i-th ends at other times."""
+
+
+def makers(kind: str, n: int) -> list[Callable[[], gymnasium.Env[Any, Any]]]:
+    """How to make n environments of a kind, each of which reports ``x`` and ``speed``."""
+    return [lambda i=i: Told(WORLDS[kind](i)) for i in range(n)]  # type: ignore[misc]
+
+
+def run(env: VectorEnv, steps: int, seed: int = 0) -> list[tuple[Any, ...]]:
+    """Steps with actions that differ between environments and times.
+
+    Where environments do not reset by themselves, those that are done are reset.
+    """
+    env.reset(seed=seed)
+    n, kinds = env.num_envs, int(env.single_action_space.n)  # type: ignore[attr-defined]
+    waits = env.metadata["autoreset_mode"] == AutoresetMode.DISABLED
+    found = []
+    for t in range(steps):
+        found.append(env.step((np.arange(n) + t) % kinds))
+        done = found[-1][2] | found[-1][3]
+        if waits and done.any():
+            env.reset(options={"reset_mask": done})
+    return found
 
 
 # --- functions ------------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from tests.laws import BAD_VALUE, SCORED
+from tests.laws import BAD_VALUE, SCORED, assert_step_equals_forward
 
-from rewardsmith.core.errors import MissingColumn
+from rewardsmith.core.errors import MissingColumn, SpecError
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.spec import dump, loads
 from rewardsmith.signals.env_reward import EnvReward
 
 
@@ -33,10 +34,46 @@ def test_whole_numbers_and_truth_values_are_numbers(column: torch.Tensor) -> Non
     assert scores.values.tolist() == column.float().tolist()
 
 
+def objectives() -> Rollouts:
+    """Rows of one and of two steps that pay three numbers each."""
+    paid = torch.arange(12.0).reshape(2, 2, 3)
+    mask = torch.tensor([[True, False], [True, True]])
+    return Rollouts(steps={"env_reward": paid, "info": {"more": 2 * paid}}, mask=mask)
+
+
+@pytest.mark.parametrize("reward", [EnvReward(index=1), EnvReward("more", index=2)])
+def test_one_of_several_numbers(reward: EnvReward) -> None:
+    expected = [[1, 0], [7, 10]] if reward.column == "env_reward" else [[4, 0], [16, 22]]
+    assert reward(objectives()).values.tolist() == expected
+    assert_step_equals_forward(reward, objectives())
+
+
+def test_several_numbers_are_not_taken_for_one() -> None:
+    with pytest.raises(SpecError, match=r"but 3: take one of them with index=0 \(up to 2\)"):
+        EnvReward()(objectives())
+    with pytest.raises(SpecError, match=r"in YAML \{env_reward: \{column: more, index: 0\}\}"):
+        EnvReward("more")(objectives())
+    with pytest.raises(SpecError, match="3 numbers per step, no index 3"):
+        EnvReward(index=3)(objectives())
+    with pytest.raises(SpecError, match="is one number per step; leave index out"):
+        EnvReward(index=0)(Rollouts(steps={"env_reward": torch.ones(1, 2)}))
+    with pytest.raises(ValueError, match="index is -1"):
+        EnvReward(index=-1)
+
+
+def test_an_index_can_be_written_down() -> None:
+    reward = loads("reward: {env_reward: {index: 0}}")
+    assert isinstance(reward, EnvReward)
+    assert reward.index == 0
+    assert dump(reward) == {"env_reward": {"index": 0}}
+    assert dump(EnvReward()) == {"env_reward": {}}
+
+
 def test_a_column_that_is_missing_or_of_another_shape() -> None:
     rollouts = Rollouts({"answer": ["4"]}, {"obs": torch.ones(1, 2, 3)})
     with pytest.raises(MissingColumn, match="no column 'env_reward', needed by env_reward"):
         EnvReward()(rollouts)
     for name in ("answer", "obs"):
+        # Observations are told that one of their numbers could be taken.
         with pytest.raises(ValueError, match=f"env_reward: column '{name}' is not one number per"):
             EnvReward(name)(rollouts)

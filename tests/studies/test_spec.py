@@ -1,6 +1,7 @@
 import pickle
 
 import pytest
+import torch
 
 from rewardsmith.core.errors import SpecError
 from rewardsmith.studies.environments import make_env, make_learner, make_reward_env
@@ -55,6 +56,16 @@ def test_unknown_algorithm(study):
 
 def test_algorithm_refuses_its_arguments(study):
     refused(study(("n_steps: 64", "n_stps: 64")), "n_stps")
+
+
+def test_params_may_name_classes(study):
+    named = "n_steps: 64, policy_kwargs: {activation_fn: torch.nn:ReLU}"
+    read = study(("n_steps: 64", named))
+    assert read.params()["policy_kwargs"]["activation_fn"] is torch.nn.ReLU
+    assert read.fingerprint("sparse") != study().fingerprint("sparse")
+    check(read)
+    refused(study(("n_steps: 64", named.replace("ReLU", "RELU"))), "did you mean 'ReLU'")
+    refused(study(("n_steps: 64", named.replace("torch.nn", "torhc.nn"))), "policy_kwargs")
 
 
 def test_wrapper_missing(study):

@@ -1,13 +1,13 @@
-"""Which environment, and which part, broke a step."""
+"""Which environment, which part, and which of the numbers that it was given, broke a step."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from ..core.acting import Step, Terms
-from ..core.errors import RewardsmithError, ScoreError
+from ..core.errors import ScoreError
 from ..core.reward import Reward
 from .columns import read_by
 
@@ -29,21 +29,25 @@ def blamed(error: ScoreError, reward: Reward, step: Step) -> ScoreError:
     """The same error with the environment that caused it, where computing each alone shows it.
 
     A part that raises does so for all environments together. Each is computed alone, as if its
-    episode began here; the blame is certain only where some break and others do not.
+    episode began here; the blame is certain only where some break and others do not. If that
+    environment gave something that is no finite number, the message says what and where.
     """
+    row = error.row if error.row is not None else _guilty(reward, step)
+    rows = np.flatnonzero(step.live).tolist() if row is None else [row]
+    spoiled = next((found for i in rows for found in _spoiled(reward, step, i)), "")
+    return ScoreError(error.message + spoiled, row=row, part=error.part)
+
+
+def _guilty(reward: Reward, step: Step) -> int | None:
     n = len(step.first)
-    if error.row is not None:
-        return error
     guilty = [i for i in np.flatnonzero(step.live).tolist() if _breaks(reward, step, i)]
-    if not guilty or (len(guilty) == n > 1):
-        return error
-    return ScoreError(error.message, row=guilty[0], part=error.part)
+    return None if not guilty or (len(guilty) == n > 1) else guilty[0]
 
 
 def _breaks(reward: Reward, step: Step, i: int) -> bool:
     try:
         reward.step(_only(step, read_by(reward), i), reward.start(1), Terms())
-    except RewardsmithError:
+    except Exception:  # noqa: BLE001 - a part may raise anything, and only whether it does counts
         return True
     return False
 
@@ -64,3 +68,27 @@ def _row(value: Any, i: int) -> Any:
     if isinstance(value, tuple):
         return tuple(_row(item, i) for item in value)
     return value[i : i + 1]
+
+
+def _spoiled(reward: Reward, step: Step, i: int) -> Iterator[str]:
+    """What environment ``i`` gave that is no finite number, in the order in which it came."""
+    alone = _only(step, read_by(reward), i)
+    for name in ("prev_info", "obs", "action", "next_obs", "info", "env_reward"):
+        for path, leaf in _leaves(getattr(alone, name), name):
+            bad = ~np.isfinite(leaf[0])
+            if bad.any():
+                index = tuple(int(k) for k in np.argwhere(bad)[0])
+                at = f" at {list(index)}" if index else ""
+                yield f"; {path} of environment {i} is {leaf[0][index]}{at}"
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The arrays of floats in a column, each under its name."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}[{name!r}]")
+    elif isinstance(value, tuple):
+        for k, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{k}]")
+    elif getattr(getattr(value, "dtype", None), "kind", "") == "f" and len(value):
+        yield path, value

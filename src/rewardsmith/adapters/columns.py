@@ -63,6 +63,70 @@ class VectorColumns(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 
+class Patched(Mapping[str, Any]):
+    """Columns of which some rows come from another source; a key is present if both have it."""
+
+    def __init__(
+        self, columns: Mapping[str, Any], source: Mapping[str, Any], rows: NDArray[np.bool_]
+    ) -> None:
+        self.columns, self.source, self.rows = columns, source, rows
+
+    def __getitem__(self, name: str) -> Any:
+        return _patched(self.columns[name], self.source[name], self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.columns if name in self.source)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def patched(
+    columns: Mapping[str, Any], source: Mapping[str, Any], rows: NDArray[np.bool_]
+) -> Mapping[str, Any]:
+    """The columns with ``rows`` from ``source``; where it has them all, nobody asks the others."""
+    return source if rows.all() else Patched(columns, source, rows)
+
+
+def _patched(column: Any, source: Any, rows: NDArray[np.bool_]) -> Any:
+    if isinstance(column, Mapping):
+        return dict(Patched(column, source, rows))
+    return put(column, rows, source[rows])
+
+
+def final_columns(info: Mapping[str, Any], done: NDArray[np.bool_]) -> Mapping[str, Any]:
+    """The infos of a step of same-step autoreset, where Gymnasium shows those of the resets."""
+    last = VectorColumns(info.get("final_info", {}), done)
+    return patched(VectorColumns(info, ~done), last, done)
+
+
+def put(column: Any, rows: NDArray[np.bool_], values: Any) -> Any:
+    """A copy of a column [n, ...] whose ``rows`` hold other values, one each; dicts by key."""
+    if isinstance(column, Mapping):
+        return {
+            key: put(inner, rows, [value[key] for value in values]) for key, inner in column.items()
+        }
+    if isinstance(column, tuple):
+        return tuple(
+            put(inner, rows, [value[i] for value in values]) for i, inner in enumerate(column)
+        )
+    new = column_of(values)
+    if (
+        column.shape[1:] == new.shape[1:]
+        and column.dtype.kind in "biuf"
+        and new.dtype.kind in "biuf"
+    ):
+        kept = np.can_cast(new.dtype, column.dtype, "same_kind")
+        column = column.astype(column.dtype if kept else np.result_type(column, new))
+        column[rows] = new
+        return column
+    # Text of another length, or what has no shape of its own.
+    items = list(column)
+    for row, value in zip(np.flatnonzero(rows), values, strict=True):
+        items[row] = value
+    return column_of(items)
+
+
 def column_of(values: Sequence[Any]) -> Any:
     """One value per environment as an array [n, ...], or a dict of such where they are dicts."""
     if all(isinstance(value, Mapping) for value in values):

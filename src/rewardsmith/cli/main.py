@@ -51,6 +51,58 @@ def study(
 
 
 @app.command()
+def score(
+    reward: Annotated[Path, typer.Argument(metavar="REWARD.yaml", help="What to score with.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Trajectories: .hdf5, .h5, the folder of a Minari data set, or .parquet.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT.parquet", help="The labels.")],
+    chunk: Annotated[int, typer.Option(min=1, help="Rows that are scored together.")] = 64,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows [all].")] = None,
+    on_error: Annotated[
+        str,
+        typer.Option(
+            metavar="missing|raise|NUMBER",
+            help="What a row without a score gets: nothing, an end of the work, or this number.",
+        ),
+    ] = "missing",
+    gamma: Annotated[
+        float | None,
+        typer.Option(help="The learner's discount factor, for potential shaping."),
+    ] = None,
+    steps: Annotated[
+        bool,
+        typer.Option(
+            "--steps",
+            help="Also write what dense rewards say of each step: lists in `steps` and "
+            "`steps/PART`, with no value where no step was scored.",
+        ),
+    ] = False,
+) -> None:
+    """Label a data set with a reward: a row per episode, in the data's order.
+
+    Columns: row, reward (summed over the steps, undiscounted), status, error, and reward/PART and
+    status/PART for each part. The same command goes on where it was interrupted.
+    """
+    from .score import score_command
+
+    score_command(
+        reward,
+        data,
+        out,
+        chunk=chunk,
+        limit=limit,
+        on_error=on_error,
+        gamma=gamma,
+        steps=steps,
+    )
+
+
+@app.command()
 def methods(
     kind: Annotated[str | None, typer.Option(help="Only methods of this kind.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,

@@ -92,7 +92,7 @@ def make_learner(study: Study, env: RewardVecEnv, seed: int) -> BaseAlgorithm:
     # SB3 wants a tuple here, which YAML has not.
     params = {
         k: tuple(v) if k == "train_freq" and isinstance(v, list) else v
-        for k, v in section.params.items()
+        for k, v in study.params().items()
     }
     try:
         model = kind(section.policy, env, seed=seed, device="cpu", **params)

@@ -12,16 +12,21 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import KVWriter, configure
 
-from ..adapters.sb3 import RewardCallback, RewardVecEnv
+from ..adapters.sb3.callback import RewardCallback
+from ..adapters.sb3.env import RewardVecEnv
+from ..adapters.trackers import TrackerWriter, tracker
 from ..core.errors import RewardsmithError
 from ..core.fingerprint import fingerprint
+from ..core.spec import dump
 from .environments import Gold, algorithm, make_learner, make_reward_env, spread
 from .evaluation import evaluate, film
 from .records import Run, write_json
@@ -32,7 +37,8 @@ def train(study: Study, run: Run) -> None:
     """Carry out a run, from nothing to ``done.json``; what breaks it is left in ``failed.json``."""
     try:
         run.begin()
-        _train(study, run)
+        with _tracked(study, run) as outputs:
+            _train(study, run, outputs)
     except Exception as error:  # noqa: BLE001 - a seed that crashes must not take the others along
         run.fail(_said(error), traceback.format_exc())
 
@@ -78,7 +84,31 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, RewardsmithError) else repr(error)
 
 
-def _train(study: Study, run: Run) -> None:
+@contextmanager
+def _tracked(study: Study, run: Run) -> Iterator[list[KVWriter]]:
+    """A run of every tracker that the study names, as outputs of the learner's logger."""
+    reward = study.reward(run.reward)
+    config = {
+        "reward": run.reward,
+        "seed": run.seed,
+        "reward_hash": fingerprint(reward),
+        "spec": dump(reward, base=study.document.base),
+    }
+    name = f"{run.reward}/{run.seed}"
+    opened = [
+        tracker(kind, name=name, group=study.name, config=config, **arguments)
+        for kind, arguments in study.section.trackers.items()
+    ]
+    failed = True
+    try:
+        yield [TrackerWriter(each) for each in opened]
+        failed = False
+    finally:
+        for each in opened:
+            each.close(failed)
+
+
+def _train(study: Study, run: Run, outputs: list[KVWriter]) -> None:
     started = time.monotonic()
     torch.set_num_threads(1)
     section = study.section
@@ -86,7 +116,9 @@ def _train(study: Study, run: Run) -> None:
     seed = spread(run.seed, "training")
     env = make_reward_env(study, reward, section.env.n_envs, seed, training=True)
     model: Any = make_learner(study, env, seed)
-    model.set_logger(configure(str(run.folder / "tensorboard"), ["tensorboard"]))
+    logger = configure(str(run.folder / "tensorboard"), ["tensorboard"])
+    logger.output_formats += outputs
+    model.set_logger(logger)
     recorder = _Evaluations(study, run, reward)
     # Before `learn`, DQN's rate is 0: the initial policy would not be the one that explores.
     if hasattr(model, "exploration_initial_eps"):
@@ -138,11 +170,12 @@ class _Evaluations(BaseCallback):
         )
         place = {"reward": self.run.reward, "seed": self.run.seed, "steps": steps, "kind": kind}
         self.run.append({**place, **found, **self.constant})
-        if not initial:
-            for name in ("gold", "proxy", "length"):
-                model.logger.record(f"evaluation/{name}", found[name])
-            if kind == "final":
-                model.logger.dump(steps)
+        # Straight to the outputs: the learner's next dump belongs to a later step.
+        values = {f"evaluation/{name}": found[name] for name in ("gold", "proxy", "length")}
+        for output in model.logger.output_formats:
+            output.write(values, dict.fromkeys(values, ("",)), steps)
+        if kind == "final":
+            model.logger.dump(steps)
 
 
 def _evaluation_env(study: Study, reward: Any, seed: int) -> RewardVecEnv:

@@ -1,12 +1,14 @@
 """``study.yaml``: what is trained, under which rewards, and how it is judged."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
+from ..adapters.trackers import check_tracker
 from ..audit.hacking import MINIMUM_STEPS
 from ..core import spec
 from ..core.catalog import nearest
@@ -42,7 +44,7 @@ class LearnerSection(_Section):
     policy: str = "MlpPolicy"
     timesteps: PositiveInt
     params: dict[str, Any] = {}
-    """Further arguments of the algorithm."""
+    """Further arguments; ``module:Name`` or ``./file.py:Name`` stands for what it names."""
 
 
 class EvaluationSection(_Section):
@@ -99,6 +101,19 @@ class StudySection(_Section):
     reference: str | None = None
     """The reward that others are judged against; default: the first."""
     rewards: dict[str, Any] = Field(min_length=1)
+    trackers: dict[str, dict[str, Any]] = {}
+    """Where the learner's numbers go as well: names, or ``{name: {arguments}}``."""
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        if not isinstance(given, list):
+            return given
+        entries = [entry if isinstance(entry, dict) else {str(entry): {}} for entry in given]
+        items = [item for entry in entries for item in entry.items()]
+        if len(dict(items)) < len(items):
+            raise ValueError("a tracker is given twice")
+        return dict(items)
 
 
 @dataclass
@@ -144,6 +159,31 @@ class Study:
                 raise self.document.error("a wrapper is one name, or one {name: arguments}", place)
         return made
 
+    def check_trackers(self) -> None:
+        """Import the trackers' packages.
+
+        Raises:
+            SpecError: one is unknown, cannot be imported, or takes no such argument.
+        """
+        for kind, arguments in self.section.trackers.items():
+            try:
+                check_tracker(kind, arguments)
+            except SpecError as error:
+                place = ("trackers", kind)
+                raise self.document.error(error.message, place) from error.__cause__
+
+    def params(self) -> dict[str, Any]:
+        """The algorithm's further arguments, with what their references name."""
+        found: dict[str, Any] = self._named(self.section.learner.params, ("learner", "params"))
+        return found
+
+    def _named(self, value: Any, place: tuple[str | int, ...]) -> Any:
+        if isinstance(value, dict):
+            return {key: self._named(item, (*place, key)) for key, item in value.items()}
+        if isinstance(value, str) and _REFERENCE.fullmatch(value):
+            return self.resolve(value, place)
+        return value
+
     def gold_function(self) -> Callable[..., Any] | None:
         """The gold measure, where it is a function."""
         call = self.section.gold.call
@@ -176,9 +216,19 @@ class Study:
             "reward": fingerprint(self.reward(name)),
             "sources": [source_hash(call) for call, _ in self.wrappers()],
             "learner_source": source_hash(self.algorithm()) if self.algorithm() else "",
+            "params_sources": [source_hash(call) for call in _callables(self.params())],
             "gold_source": source_hash(f) if (f := self.gold_function()) else "",
         }
         return digest(parts)
+
+
+_REFERENCE = re.compile(r"[\w./-]+:[A-Za-z_][\w.]*")
+
+
+def _callables(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [call for item in value.values() for call in _callables(item)]
+    return [value] if callable(value) else []
 
 
 def read_study(path: Path | str, *, seeds: int | None = None) -> Study:
@@ -202,4 +252,5 @@ def read_study(path: Path | str, *, seeds: int | None = None) -> Study:
         hint = nearest(study.reference, [*section.rewards])
         message = f"reference {study.reference!r} is no reward here{hint}"
         raise document.error(message, ("reference",))
+    study.check_trackers()
     return study

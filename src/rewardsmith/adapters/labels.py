@@ -1,0 +1,137 @@
+"""The labels of a data set on their way to a file: written in parts, resumed after a kill.
+
+Beside ``OUT.parquet`` a folder ``OUT.parquet.parts`` holds what is done: a table per chunk, each
+there as a whole or not at all. When every row is there, the parts become the file and the folder
+goes. A tag says what the labels are of; parts and files with another tag are not taken over.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core.errors import SpecError
+
+_KEY = b"rewardsmith.labels"
+
+
+class Labels:
+    """Rows 0, 1, ... of labels, appended in order.
+
+    Args:
+        out: the file.
+        rows: how many there will be.
+        tag: what they are labels of: the reward, the data and the options.
+
+    Raises:
+        SpecError: ``out`` cannot be written, or is a file that is no labels.
+    """
+
+    def __init__(self, out: Path, rows: int, tag: str) -> None:
+        if out.suffix != ".parquet":
+            raise SpecError("labels are written to a .parquet file", file=str(out))
+        if out.is_dir():
+            raise SpecError("cannot write it: it is a folder", file=str(out))
+        self.out, self.rows, self.tag = out, rows, tag
+        self.folder = out.with_name(out.name + ".parts")
+        self.complete = self._facts() == {"tag": tag, "rows": rows}
+        """The file is there already."""
+        self.stale = False
+        """Parts of other labels were found, and thrown away."""
+        self._parts: list[Path] = []
+        self.done = rows
+        """How many rows are on disk."""
+        with self._writable():
+            if self.complete:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                return
+            note = self.folder / "tag"
+            if self.folder.exists() and (not note.exists() or note.read_text() != tag):
+                self.stale = any(self.folder.glob("*.parquet"))
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            note.write_text(tag)
+        self._parts, self.done = self._found()
+
+    def append(self, table: pa.Table) -> None:
+        """Keep the next rows; they are on disk when this returns."""
+        path = self.folder / f"{self.done:012d}.parquet"
+        _write(path, [table], table.schema)
+        self._parts.append(path)
+        self.done += table.num_rows
+
+    def finish(self) -> None:
+        """Put the parts together; afterwards the file is there and the folder is not."""
+        schemas = [pq.read_schema(path) for path in self._parts]
+        facts = json.dumps({"tag": self.tag, "rows": self.rows})
+        schema = pa.unify_schemas(schemas).with_metadata({_KEY: facts.encode()})
+        _write(self.out, self._tables(schema), schema)
+        shutil.rmtree(self.folder)
+        self.complete = True
+
+    def counts(self) -> Mapping[str, int]:
+        """How many rows of the file have which status."""
+        statuses = pq.read_table(self.out, columns=["status"])["status"].to_pylist()
+        return Counter(statuses)
+
+    def _tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
+        left = self.rows
+        for path in self._parts:
+            table = pq.read_table(path)[:left]
+            left -= table.num_rows
+            # A column that a part does not have is empty there.
+            missing = [field for field in schema if field.name not in table.column_names]
+            for field in missing:
+                table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+            yield table.select(schema.names).cast(schema)
+
+    def _found(self) -> tuple[list[Path], int]:
+        """The parts that follow each other from row 0 on, and how many rows they hold."""
+        parts: list[Path] = []
+        done = 0
+        for path in sorted(self.folder.glob("*.parquet")):
+            if int(path.stem) != done or done >= self.rows:
+                break
+            parts.append(path)
+            done += pq.read_metadata(path).num_rows
+        return parts, min(done, self.rows)
+
+    def _facts(self) -> Any:
+        """What the file that is there says of itself."""
+        if not self.out.exists():
+            return None
+        try:
+            metadata = pq.read_schema(self.out).metadata or {}
+            return json.loads(metadata[_KEY])
+        except (OSError, KeyError, ValueError, pa.ArrowException):
+            raise SpecError(
+                "it exists and holds no labels; remove it, or write to another file",
+                file=str(self.out),
+            ) from None
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SpecError(
+                f"cannot write it: {error.strerror or error}", file=str(self.out)
+            ) from None
+
+
+def _write(path: Path, tables: Any, schema: pa.Schema) -> None:
+    """Write a file at once or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    with pq.ParquetWriter(temporary, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)

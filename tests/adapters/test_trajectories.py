@@ -1,0 +1,677 @@
+import io
+import json
+from importlib import import_module
+
+import gymnasium
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, Text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tests.adapters import worlds
+from tests.generated import control_rollouts, mixed_rollouts
+from tests.laws import TYPE_CHECKS
+
+from rewardsmith.adapters import hdf5
+from rewardsmith.adapters.gymnasium import wrap
+from rewardsmith.adapters.trajectories import Trajectories, write_trajectories
+from rewardsmith.core.errors import SpecError
+from rewardsmith.core.rollouts import Rollouts
+
+SUFFIXES = (".hdf5", ".parquet")
+
+
+def by_episode(rollouts):
+    """Each episode's columns by path, cut by hand: dummy steps and padding are nobody's."""
+    found = []
+    for i in range(len(rollouts)):
+        for t in range(rollouts.n_steps):
+            if not rollouts.action_mask[i, t]:
+                continue
+            if rollouts.first()[i, t]:
+                found.append({})
+            for path, column in leaves(rollouts.steps):
+                if path != "first":
+                    found[-1].setdefault(path, []).append(column[i, t].numpy())
+    return found
+
+
+def leaves(columns, above=""):
+    for name, column in columns.items():
+        if isinstance(column, dict):
+            yield from leaves(column, f"{above}{name}/")
+        else:
+            yield f"{above}{name}", column
+
+
+def assert_same_episodes(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        for path in a:
+            np.testing.assert_array_equal(np.stack(a[path]), np.stack(b[path]), err_msg=path)
+
+
+def assert_comes_back(rollouts, path, size):
+    expected = by_episode(rollouts)
+    assert write_trajectories(path, rollouts) == len(expected)
+    data = Trajectories(path)
+    assert len(data) == len(expected)
+    read = [episode for chunk in data.chunks(size) for episode in by_episode(chunk)]
+    assert_same_episodes(read, expected)
+
+
+# --- there and back -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("obs", ["vector", "image", "dict"])
+def test_rollouts_come_back(tmp_path, suffix, obs):
+    assert_comes_back(mixed_rollouts(obs), tmp_path / f"data{suffix}", size=2)
+
+
+@pytest.mark.filterwarnings(TYPE_CHECKS)
+@settings(max_examples=20)
+@given(rollouts=control_rollouts(), suffix=st.sampled_from(SUFFIXES), size=st.integers(1, 5))
+def test_any_rollouts_come_back(tmp_path_factory, rollouts, suffix, size):
+    assert_comes_back(rollouts, tmp_path_factory.mktemp("data") / f"data{suffix}", size)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_types_and_row_columns_come_back(tmp_path, suffix):
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    rollouts = Rollouts(
+        {"seed": torch.tensor([7, 8]), "task": ["push", "pull"], "unknown": [None, 0.5]},
+        {
+            "obs": torch.arange(12, dtype=torch.uint8).reshape(2, 3, 2),
+            "action": torch.zeros(2, 3, dtype=torch.int64),
+            "terminated": mask,
+        },
+        mask=mask,
+    )
+    path = tmp_path / f"data{suffix}"
+    write_trajectories(path, rollouts)
+    (read,) = Trajectories(path).chunks()
+    assert read["seed"] == [7, 8]
+    assert read["task"] == ["push", "pull"]
+    assert read["unknown"] == [None, 0.5]
+    assert read["episode"] == [0, 1]
+    assert read["obs"].dtype == torch.uint8
+    assert read["action"].dtype == torch.int64
+    assert read["terminated"].dtype == torch.bool
+    assert read.mask.tolist() == mask.tolist()
+    # There was no last observation to write.
+    assert "next_obs" not in read
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_chunk_at_a_time_is_written(tmp_path, suffix):
+    rollouts = mixed_rollouts("dict")
+    path = tmp_path / f"data{suffix}"
+    write_trajectories(path, (rollouts.select([i]) for i in range(len(rollouts))))
+    (read,) = Trajectories(path).chunks(100)
+    assert_same_episodes(by_episode(read), by_episode(rollouts))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", ["shaped by obs", "shaped by info", "moved", "env"])
+def test_a_file_is_scored_as_acting_paid(tmp_path, suffix, name):
+    path = tmp_path / f"walk{suffix}"
+    paid = record(path, worlds.REWARDS[name]())
+    reward = worlds.REWARDS[name]()
+    reward.bind(gamma=worlds.GAMMA)
+    totals = torch.cat([reward(chunk).total() for chunk in Trajectories(path).chunks(3)])
+    np.testing.assert_allclose(totals, paid, rtol=1e-5)
+
+
+def record(path, reward, episodes=5):
+    """Act in a world that pays a reward, and keep what happened by hand; returns its sums."""
+    env, paid, kept = wrap(worlds.Walk(), reward, gamma=worlds.GAMMA), [], []
+    for _ in range(episodes):
+        obs, info = env.reset()
+        states, steps, done = [(obs, info)], [], False
+        while not done:
+            action = len(steps) % 3
+            obs, _, terminated, truncated, info = env.step(action)
+            done = terminated or truncated
+            states.append((obs, info))
+            steps.append((action, info["env_reward"], terminated, truncated, info["gain"]))
+        paid.append(info["reward_sums"]["total"])
+        names = ("action", "env_reward", "terminated", "truncated", "info/gain")
+        columns = dict(zip(names, map(list, zip(*steps, strict=True)), strict=True))
+        columns["obs"] = [obs for obs, _ in states]
+        for key in ("x", "odd", "room"):
+            columns[f"info/{key}"] = [info[key] for _, info in states]
+        kept.append(columns)
+    if path.suffix == ".hdf5":
+        write_groups(path, kept)
+    else:
+        obs = [[list(map(float, entry)) for entry in columns.pop("obs")] for columns in kept]
+        pq.write_table(pa.Table.from_pylist(kept).append_column("obs", [obs]), path)
+    return paid
+
+
+def write_groups(path, episodes):
+    """Episodes as Minari writes them, without our writer."""
+    with h5py.File(path, "w") as file:
+        for i, columns in enumerate(episodes):
+            group = file.create_group(f"episode_{i}")
+            for name, values in columns.items():
+                ours, slash, below = name.partition("/")
+                data = np.array(values)
+                text = data.dtype.kind == "U"
+                group.create_dataset(
+                    hdf5.NAMES.get(ours, ours) + slash + below,
+                    data=data.astype(object) if text else data,
+                    dtype=h5py.string_dtype() if text else None,
+                )
+
+
+# --- what is read ---------------------------------------------------------------------------------
+
+
+def plain(t=2, **more):
+    """An episode of t steps in HDF5's terms."""
+    return {
+        "obs": np.arange(2.0 * (t + 1)).reshape(t + 1, 2),
+        "action": np.zeros(t),
+        "env_reward": np.arange(t, dtype=float),
+        "terminated": [False] * (t - 1) + [True],
+        "truncated": [False] * t,
+        **more,
+    }
+
+
+def test_the_resets_info_is_the_prev_info_of_the_first_step(tmp_path):
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain() | {"info/x": [5, 6, 7], "info/gain": [1.0, 2.0]}])
+    (read,) = Trajectories(path).chunks()
+    assert read.steps["prev_info"]["x"].tolist() == [[5, 6]]
+    assert read.steps["info"]["x"].tolist() == [[6, 7]]
+    assert read["gain"].tolist() == [[1.0, 2.0]]
+    assert "gain" not in read.steps["prev_info"]
+
+
+def test_text_is_left_out_and_told(tmp_path):
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain() | {"info/room": ["a", "b", "c"], "info/x": [1, 2, 3]}])
+    data = Trajectories(path)
+    assert data.text == ["info/room"]
+    assert "x" in data.columns
+    assert "room" not in data.columns
+
+
+def test_nested_infos(tmp_path):
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain() | {"info/pose/x": [1, 2, 3]}])
+    (read,) = Trajectories(path).chunks()
+    assert read.steps["prev_info"]["pose"]["x"].tolist() == [[1, 2]]
+    assert read["pose"]["x"].tolist() == [[2, 3]]
+
+
+def test_episodes_come_in_the_order_of_their_numbers(tmp_path):
+    path = tmp_path / "data.hdf5"
+    # Sorted as text, the tenth would come after the first.
+    write_groups(path, [plain() | {"env_reward": [i, i]} for i in range(12)])
+    read = [chunk["env_reward"][:, 0].tolist() for chunk in Trajectories(path).chunks(5)]
+    assert read == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+@pytest.fixture(params=["hdf5", "row per episode", "row per step"])
+def ten(request, tmp_path):
+    """Ten episodes of 2 or 3 steps, whose env_reward tells which they are."""
+    plans = [plain(2 + i % 2) | {"env_reward": [float(i)] * (2 + i % 2)} for i in range(10)]
+    if request.param == "hdf5":
+        path = tmp_path / "data.hdf5"
+        write_groups(path, plans)
+        return path
+    path = tmp_path / "data.parquet"
+    if request.param == "row per episode":
+        rows = [{k: np.asarray(v).tolist() for k, v in plan.items()} for plan in plans]
+    else:
+        rows = [
+            {"episode": f"e{i}", "step": t, "obs": plan["obs"][t].tolist()}
+            | {"next_obs": plan["obs"][t + 1].tolist()}
+            | {k: np.asarray(plan[k])[t].item() for k in list(plan)[1:]}
+            for i, plan in enumerate(plans)
+            for t in range(len(plan["action"]))
+        ]
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=4)
+    return path
+
+
+def told(chunks):
+    return [int(x) for chunk in chunks for x in chunk["env_reward"][:, 0]]
+
+
+def test_every_format_reads_the_same(ten):
+    data = Trajectories(ten)
+    assert len(data) == 10
+    (read,) = data.chunks(10)
+    assert read["obs"].shape == (10, 3, 2)
+    assert read["obs"][1].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert read["next_obs"][0].tolist() == [[2, 3], [4, 5], [0, 0]]
+    assert read.mask.sum(dim=1).tolist() == [2, 3] * 5
+    assert read["terminated"].dtype == torch.bool
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, None), (3, None), (3, 8), (9, 10), (0, 99), (4, 4)]
+)
+@pytest.mark.parametrize("size", [1, 4, 10])
+def test_any_stretch_can_be_read(ten, start, stop, size):
+    chunks = list(Trajectories(ten).chunks(size, start, stop))
+    assert told(chunks) == list(range(10))[start:stop]
+    assert all(len(chunk) == size for chunk in chunks[:-1])
+
+
+def test_columns_that_nobody_needs_are_not_read(ten):
+    (read,) = Trajectories(ten, columns={"terminated"}).chunks(10)
+    assert set(read.steps) == {"action", "env_reward", "terminated", "truncated"}
+    (read,) = Trajectories(ten, columns={"next_obs"}).chunks(10)
+    assert "next_obs" in read
+    assert {"obs", "next_obs"} <= set(Trajectories(ten, columns=()).columns)
+
+
+def test_the_file_is_not_read_ahead(tmp_path, monkeypatch):
+    path, read = tmp_path / "data.hdf5", []
+    write_groups(path, [plain()] * 10)
+    original = hdf5.Hdf5Episodes._episode
+    monkeypatch.setattr(
+        hdf5.Hdf5Episodes,
+        "_episode",
+        lambda self, file, name, paths: (read.append(name), original(self, file, name, paths))[1],
+    )
+    chunks = Trajectories(path).chunks(3, start=2)
+    next(chunks)
+    # The first tells what there is.
+    assert read == ["episode_0", "episode_2", "episode_3", "episode_4"]
+
+
+def test_large_tables_of_steps_are_read_in_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr("rewardsmith.adapters.parquet._ROWS_AT_ONCE", 7)
+    path = tmp_path / "data.parquet"
+    lengths = [1, 20, 3, 7, 7, 2]
+    rows = [(e, t) for e, n in enumerate(lengths) for t in range(n)]
+    table = {"episode": [e for e, _ in rows], "step": [t for _, t in rows]}
+    pq.write_table(pa.table(table | {"action": [10.0 * e + t for e, t in rows]}), path)
+    read = [row for chunk in Trajectories(path).chunks(2) for row in by_episode(chunk)]
+    assert [[float(a) for a in e["action"]] for e in read] == [
+        [10.0 * e + t for t in range(n)] for e, n in enumerate(lengths)
+    ]
+
+
+def test_other_names(tmp_path):
+    path = tmp_path / "data.parquet"
+    row = {"state": [[1.0], [2.0], [3.0]], "action": [0, 1], "reward": [1.0, 2.0], "done": [0, 1]}
+    pq.write_table(pa.Table.from_pylist([row | {"who": "a"}, row | {"who": "b"}]), path)
+    names = {"obs": "state", "env_reward": "reward", "terminated": "done", "group": "who"}
+    (read,) = Trajectories(path, names=names).chunks()
+    assert read["next_obs"][0].tolist() == [[2.0], [3.0]]
+    assert read["terminated"].tolist() == [[False, True]] * 2
+    assert read.group.tolist() == [0, 1]
+    with pytest.raises(SpecError, match=r"no column 'stat' to be 'obs'; did you mean 'state'"):
+        Trajectories(path, names={"obs": "stat"})
+
+
+def test_a_part_of_a_group_under_another_name(tmp_path):
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain() | {"info/x": [1, 2, 3], "qpos": [[0.0], [1.0], [2.0]]}])
+    (read,) = Trajectories(path, names={"height": "infos/x"}).chunks()
+    assert read["height"].tolist() == [[2, 3]]
+    assert read["x"].tolist() == [[2, 3]]
+    # A column of no name of ours, known before the first step: it tells of states.
+    assert read.steps["prev_info"]["qpos"].tolist() == [[[0.0], [1.0]]]
+
+
+def test_the_other_byte_order(tmp_path):
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain() | {"action": np.array([1.5, 2.5], dtype=">f4")}])
+    (read,) = Trajectories(path).chunks()
+    assert read["action"].tolist() == [[1.5, 2.5]]
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_jpeg_frames_are_images(tmp_path, equal):
+    frames = [np.full((8, 8, 3), shade, dtype=np.uint8) for shade in (0, 50, 200)]
+    if not equal:
+        frames[1][:4] = np.random.default_rng(0).integers(0, 256, (4, 8, 3))
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [{k: v for k, v in plain().items() if k != "obs"}])
+    encoded = [jpeg(frame) for frame in frames]
+    with h5py.File(path, "a") as file:
+        if equal:
+            assert len({len(e) for e in encoded}) == 1
+            file["episode_0"]["observations"] = np.stack(encoded)
+        else:
+            kind = h5py.vlen_dtype(np.uint8)
+            data = file["episode_0"].create_dataset("observations", (3,), dtype=kind)
+            for i, e in enumerate(encoded):
+                data[i] = e
+    (read,) = Trajectories(path).chunks()
+    assert read["obs"].shape == (1, 2, 8, 8, 3)
+    assert read["next_obs"].dtype == torch.uint8
+    assert np.abs(read["next_obs"][0, 1].numpy().astype(int) - 200).max() <= 3
+
+
+def jpeg(frame):
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, format="JPEG")
+    return np.frombuffer(buffer.getvalue(), dtype=np.uint8)
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def refused(path):
+    with pytest.raises(SpecError) as caught:
+        list(Trajectories(path).chunks(2))
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+BROKEN = {
+    "actions too few": (
+        {"action": [0.0]},
+        "episode_1: its columns differ in length: 'actions' 1, 'rewards' 2",
+    ),
+    "observations too many": (
+        {"obs": np.zeros((5, 2))},
+        "episode_1: 'observations' has 5 entries, expected 2 or 3: the episode has 2 steps",
+    ),
+    "ragged": (
+        {"obs": np.zeros((3, 4))},
+        "episode_1: column 'observations' has entries of shape [4], those of the first episode "
+        "have [2]",
+    ),
+    "text": ({"env_reward": ["a", "b"]}, "episode_1: column 'rewards' does not hold numbers"),
+    "gone": ({"env_reward": None}, "episode_1: it has no column 'rewards', which the first has"),
+    "no last observation": ({"obs": np.zeros((2, 2))}, "columns"),
+    "no steps": (
+        {k: np.asarray(v)[:0] for k, v in plain().items()} | {"obs": np.zeros((1, 2))},
+        "episode_1: it has no steps",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_episode_is_named(tmp_path, name):
+    change, message = BROKEN[name]
+    second = {k: v for k, v in (plain() | change).items() if v is not None}
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain(), second])
+    assert message in refused(path)
+
+
+def test_files_that_are_none(tmp_path):
+    assert "there is no such file" in refused(tmp_path / "missing.hdf5")
+    for suffix, kind in ((".hdf5", "HDF5"), (".parquet", "Parquet")):
+        path = tmp_path / f"data{suffix}"
+        path.write_bytes(b"")
+        assert f"cannot read it as {kind}" in refused(path)
+        path.write_bytes(b"no such thing " * 100)
+        assert f"cannot read it as {kind}" in refused(path)
+    (tmp_path / "data.csv").write_text("a,b")
+    assert "trajectories are .hdf5" in refused(tmp_path / "data.csv")
+
+
+def test_files_that_hold_nothing(tmp_path):
+    path = tmp_path / "data.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_group("observations")
+    assert "no groups named episode_0, episode_1, ...; what is there: observations" in refused(path)
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"action": pa.array([], pa.list_(pa.float32()))}), path)
+    assert "it holds no rows" in refused(path)
+    pq.write_table(pa.table({"prompt": ["a"]}), path)
+    assert "no column tells its steps" in refused(path)
+    assert "columns present: episode, prompt" in refused(path)
+
+
+def test_a_file_that_was_cut(tmp_path):
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain(400) for _ in range(3)])
+    path.write_bytes(path.read_bytes()[:-8000])
+    assert "cannot read it" in refused(path)
+
+
+def test_a_file_with_a_damaged_middle(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "data.parquet"
+    rollouts = Rollouts(steps={"action": torch.from_numpy(rng.normal(size=(300, 200)))})
+    write_trajectories(path, rollouts)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 20000] = bytes(20000)
+    path.write_bytes(data)
+    assert "cannot read it as Parquet" in refused(path)
+
+
+def test_an_episode_that_points_nowhere(tmp_path):
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain(), plain()])
+    with h5py.File(path, "a") as file:
+        del file["episode_1"]["rewards"]
+        file["episode_1"]["rewards"] = h5py.ExternalLink("gone.hdf5", "/rewards")
+    assert "episode_1: cannot read it: rewards is a link to nothing; the file is b" in refused(path)
+
+
+def test_steps_out_of_order(tmp_path):
+    path = tmp_path / "data.parquet"
+    table = {"episode": [0, 0, 1, 1, 0], "step": [0, 1, 0, 1, 2], "action": [0.0] * 5}
+    pq.write_table(pa.table(table), path)
+    assert "row 4: episode 0 had ended before; sort the table" in refused(path)
+    table["episode"], table["step"] = [0, 0, 1, 1, 1], [0, 1, 0, 2, 1]
+    pq.write_table(pa.table(table), path)
+    assert "row 3: step 2 of episode 1 is not 1; sort" in refused(path)
+
+
+def test_empty_cells_and_entries_of_other_lengths(tmp_path):
+    path = tmp_path / "data.parquet"
+    good = {"action": [1.0, 2.0], "obs": [[1.0], [2.0], [3.0]]}
+    pq.write_table(pa.Table.from_pylist([good, good | {"action": [1.0, None]}]), path)
+    assert "row 1: column 'action' has empty cells" in refused(path)
+    pq.write_table(pa.Table.from_pylist([good, good | {"action": None}]), path)
+    assert "row 1: column 'action' has empty cells" in refused(path)
+    pq.write_table(pa.Table.from_pylist([good, good | {"obs": [[1.0], [2.0, 3.0], [4.0]]}]), path)
+    assert "row 1: column 'obs' has entries of different lengths: [1, 2]" in refused(path)
+
+
+def test_folders(tmp_path):
+    assert "no data/main_data.hdf5" in refused(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "metadata.json").write_text(json.dumps({"data_format": "arrow"}))
+    assert "is kept as 'arrow'; only 'hdf5' is read" in refused(tmp_path)
+    write_groups(tmp_path / "data" / "main_data.hdf5", [plain()])
+    assert len(Trajectories(tmp_path)) == len(Trajectories(tmp_path / "data")) == 1
+
+
+def test_without_h5py(tmp_path, monkeypatch):
+    path = tmp_path / "data.hdf5"
+    write_groups(path, [plain()])
+
+    def refuse(name, *args):
+        if name == "h5py":
+            raise ImportError(name)
+        return import_module(name, *args)
+
+    monkeypatch.setattr(hdf5, "import_module", refuse)
+    with pytest.raises(SpecError, match=r'pip install "rewardsmith\[offline\]"'):
+        Trajectories(path)
+
+
+def test_what_cannot_be_written(tmp_path):
+    steps = {"obs": torch.tensor([[[1.0], [2.0]]]), "action": torch.zeros(1, 2)}
+    path = tmp_path / "data.hdf5"
+    jumping = Rollouts(steps=steps | {"next_obs": torch.tensor([[[5.0], [6.0]]])})
+    with pytest.raises(ValueError, match="row 0: 'next_obs' of a step is not 'obs' of the next"):
+        write_trajectories(path, jumping)
+    with pytest.raises(ValueError, match="column 'a/b': a name that is written"):
+        write_trajectories(path, Rollouts(steps=steps | {"info": {"a/b": torch.zeros(1, 2)}}))
+    with pytest.raises(ValueError, match="'x' is dict; what is said once"):
+        write_trajectories(path, Rollouts({"x": [{}]}, steps))
+    with pytest.raises(ValueError, match="no episode to write"):
+        write_trajectories(path, [])
+    with pytest.raises(ValueError, match="no column tells its steps"):
+        write_trajectories(path, Rollouts(steps={"obs": torch.zeros(1, 2, 1)}))
+    with pytest.raises(ValueError, match=r"\.hdf5, \.h5 or \.parquet"):
+        write_trajectories(tmp_path / "data.txt", Rollouts(steps=steps))
+    with pytest.raises(SpecError, match="cannot write it"):
+        write_trajectories(tmp_path / "nowhere" / "data.hdf5", Rollouts(steps=steps))
+    path = tmp_path / "data.parquet"
+    with pytest.raises(ValueError, match="episodes 0 to 0: column 'x': "):
+        write_trajectories(path, Rollouts({"x": [object()]}, steps))
+    wide = Rollouts(steps=steps | {"obs": torch.zeros(1, 2, 3)})
+    with pytest.raises(ValueError, match="episodes 0 to 1: column 'obs': "):
+        write_trajectories(path, [Rollouts(steps=steps), wide])
+    many = [Rollouts(steps=steps)] * 64
+    with pytest.raises(ValueError, match="episodes 64 to 64 have other columns than those before"):
+        write_trajectories(path, [*many, wide])
+    # Nothing half written stays.
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- Minari itself --------------------------------------------------------------------------------
+
+
+class Camera(gymnasium.Env):
+    """Dict observations with an image and a text, and infos; pays the time."""
+
+    observation_space = Dict(
+        {"camera": Box(0, 255, (32, 32, 3), np.uint8), "arm": Box(-9, 9, (2,)), "told": Text(9)}
+    )
+    action_space = Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._seen()
+
+    def step(self, action):
+        self.t += 1
+        obs, info = self._seen()
+        return obs, float(self.t), self.t == 4, False, info
+
+    def _seen(self):
+        camera = np.full((32, 32, 3), 40 * self.t, dtype=np.uint8)
+        obs = {"camera": camera, "arm": np.full(2, self.t, np.float32), "told": "go"}
+        return obs, {"x": 0.5 * self.t, "pose": {"y": np.full(3, 1.0 * self.t)}}
+
+
+@pytest.fixture
+def minari(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    return pytest.importorskip("minari")
+
+
+def recorded(minari, env, episodes, **options):
+    """A data set by Minari's own recorder, and what was seen."""
+    pytest.importorskip("jax", reason="Minari's recorder needs it")
+    env, seen = minari.DataCollector(env, record_infos=True, **options), []
+    env.action_space.seed(0)
+    for i in range(episodes):
+        obs, info = env.reset(seed=i)
+        seen.append([(None, obs, 0.0, False, False, info)])
+        while not (seen[-1][-1][3] or seen[-1][-1][4]):
+            action = env.action_space.sample()
+            seen[-1].append((action, *env.step(action)))
+    return env.create_dataset("test/recorded-v0"), seen
+
+
+@pytest.mark.contracts
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_minari_records_is_read(tmp_path, minari):
+    _, seen = recorded(minari, gymnasium.make("CartPole-v1"), 6)
+    data = Trajectories(tmp_path / "test" / "recorded-v0")
+    assert len(data) == 6
+    read = [episode for chunk in data.chunks(4) for episode in by_episode(chunk)]
+    for episode, steps in zip(read, seen, strict=True):
+        obs = np.stack([step[1] for step in steps])
+        np.testing.assert_array_equal(np.stack(episode["obs"]), obs[:-1])
+        np.testing.assert_array_equal(np.stack(episode["next_obs"]), obs[1:])
+        for i, name in enumerate(("action", "obs", "env_reward", "terminated", "truncated")):
+            if name != "obs":
+                assert np.stack(episode[name]).tolist() == [step[i] for step in steps[1:]]
+    assert next(data.chunks(6))["seed"] == list(range(6))
+
+
+@pytest.mark.contracts
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("jpeg_encoding", [True, False])
+def test_what_minari_records_of_dicts_images_and_infos(tmp_path, minari, jpeg_encoding):
+    recorded(minari, Camera(), 2, jpeg_encoding=jpeg_encoding)
+    data = Trajectories(tmp_path / "test" / "recorded-v0")
+    assert data.text == ["obs/told"]
+    (read,) = data.chunks()
+    assert read["next_obs"]["arm"][1, :, 0].tolist() == [1, 2, 3, 4]
+    assert read["obs"]["camera"].shape == (2, 4, 32, 32, 3)
+    seen = read["obs"]["camera"][0, :, 0, 0, 0].numpy().astype(int)
+    np.testing.assert_allclose(seen, [0, 40, 80, 120], atol=2)
+    assert read.steps["prev_info"]["x"].tolist() == [[0.0, 0.5, 1.0, 1.5]] * 2
+    assert read["x"].tolist() == [[0.5, 1.0, 1.5, 2.0]] * 2
+    assert read["pose"]["y"][0, :, 2].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.contracts
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_minari_opens_what_we_write(tmp_path, minari):
+    # Minari's buffers, not its recorder, so that this runs without jax.
+    steps = {
+        "actions": np.array([0, 1, 1]),
+        "rewards": np.array([1.0, 2.0, 3.0]),
+        "terminations": np.array([False, False, True]),
+        "truncations": np.array([False] * 3),
+    }
+    buffer = minari.data_collector.EpisodeBuffer(
+        id=0,
+        seed=5,
+        options={"level": 2},
+        observations={"arm": np.arange(8.0, dtype=np.float32).reshape(4, 2)},
+        infos={"x": np.arange(4.0)},
+        **steps,
+    )
+    theirs = minari.create_dataset_from_buffers(
+        "test/theirs-v0",
+        [buffer],
+        observation_space=Dict({"arm": Box(-9, 9, (2,))}),
+        action_space=Discrete(3),
+    )
+    folder = theirs.storage.data_path
+    (read,) = Trajectories(folder).chunks()
+    assert read["seed"] == [5]
+    assert read["options/level"] == [2]
+    write_trajectories(folder / "main_data.hdf5", read)
+    ours = minari.MinariDataset(folder)
+    (episode,) = ours.iterate_episodes()
+    for name, values in steps.items():
+        np.testing.assert_array_equal(getattr(episode, name), values)
+    np.testing.assert_array_equal(episode.observations["arm"], buffer.observations["arm"])
+    np.testing.assert_array_equal(episode.infos["x"], buffer.infos["x"])
+    (metadata,) = ours.storage.get_episode_metadata([0])
+    assert metadata["seed"] == 5
+    assert metadata["options"] == {"level": 2}
+    assert metadata["total_steps"] == 3
+
+
+@pytest.mark.contracts
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_minaris_other_formats_are_refused(tmp_path, minari):
+    buffer = minari.data_collector.EpisodeBuffer(
+        observations=np.zeros((2, 1), np.float32),
+        actions=np.zeros(1, int),
+        rewards=[0.0],
+        terminations=[True],
+        truncations=[False],
+    )
+    minari.create_dataset_from_buffers(
+        "test/arrow-v0",
+        [buffer],
+        observation_space=Box(-9, 9, (1,)),
+        action_space=Discrete(3),
+        data_format="arrow",
+    )
+    assert "is kept as 'arrow'; only 'hdf5' is read" in refused(tmp_path / "test" / "arrow-v0")
