@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install study study-8x8 test check format docs bench coverage mutants lock clean
+.PHONY: help install study study-8x8 test check format docs bench coverage mutants contracts lock clean
 
 help:
 	@echo "make install    .venv from requirements.lock, with this package in it"
@@ -33,6 +33,7 @@ help:
 	@echo "make bench      the benchmarks"
 	@echo "make coverage   the tests with branch coverage; at least 90 % in core, transforms, adapters"
 	@echo "make mutants    break the code on purpose and see that a test notices"
+	@echo "make contracts  our adapters against the packages they are for (ARGS=... for a few)"
 	@echo "make lock       resolve requirements.lock anew"
 	@echo "make clean      remove what these targets made, .venv too"
 
@@ -117,6 +118,9 @@ coverage: $(STAMP)
 
 mutants: $(STAMP)
 	$(PY) tests/mutants.py
+
+contracts: $(STAMP)
+	$(PY) tests/contracts/run.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache \

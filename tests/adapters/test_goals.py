@@ -28,6 +28,18 @@ def test_parts_that_know_the_goals_are_paid_for_new_ones() -> None:
     assert goals(ACHIEVED, DESIRED, {}).tolist() == pytest.approx([0.0, -2.0 - 2.0, -0.2])
 
 
+def test_a_wrapped_environment_pays_for_new_ones() -> None:
+    env = rs.wrap(Reach(), custom())
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step(2)
+    achieved, desired = env.unwrapped._obs()["achieved_goal"], env.unwrapped._obs()["desired_goal"]
+    again = env.get_wrapper_attr("compute_reward")(achieved, desired, info)
+    assert isinstance(again, float)
+    assert again == pytest.approx(reward)
+    batch = env.get_wrapper_attr("compute_reward")(ACHIEVED, DESIRED, {})
+    assert batch.tolist() == pytest.approx([0.0, -4.0, -0.2])
+
+
 def test_infos_are_read_where_the_caller_has_them() -> None:
     goals = GoalReward(EnvReward("distance"), VectorizedGoals(Reach().compute_reward))
     infos = [{"distance": 1.0}, {"distance": 2.0}, {"distance": 3.0}]

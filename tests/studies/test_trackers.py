@@ -7,7 +7,8 @@ import threading
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rewardsmith.adapters.trackers import TRACKERS, Backend
+from rewardsmith.adapters.trackers import TRACKERS
+from rewardsmith.adapters.trackers.backends import Backend
 from rewardsmith.core.errors import SpecError
 from rewardsmith.core.spec import dump
 from rewardsmith.studies.records import Run

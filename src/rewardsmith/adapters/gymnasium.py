@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from ..core.reward import Reward
 from ..core.spec import loads
 from .columns import InfoColumns, VectorColumns, final_columns
-from .meter import NO_RELABEL, Meter
+from .goals import GoalReward, VectorizedGoals
+from .meter import Meter
 from .observed import arrays, check_rows, final_obs, number, one
 
 
@@ -114,6 +115,7 @@ class RewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         )
         gymnasium.Wrapper.__init__(self, env)
         self.meter = Meter(_built(reward), 1, gamma=gamma, missing=missing)
+        self._goals: GoalReward | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -145,9 +147,31 @@ class RewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
             info["env_return"] = number(self.meter.paid[0])
         return obs, float(total[0]), terminated, truncated, info
 
-    def compute_reward(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse to relabel goals: that would bring the environment's own reward back."""
-        raise NotImplementedError(NO_RELABEL)
+    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
+        """What this reward pays for another goal: a number, or [n] for goals [n, ...].
+
+        Args:
+            achieved_goal: of the observation space's ``achieved_goal``, one or n of them.
+            desired_goal: as many.
+            info: one dict, or one per goal; empty where it is unknown.
+
+        Raises:
+            AttributeError: the environment has no ``compute_reward``.
+            ValueError: the reward carries memory from step to step, or a part of it reads what no
+                goal tells.
+        """
+        if self._goals is None:
+            if not self.env.has_wrapper_attr("compute_reward"):
+                raise AttributeError(
+                    "this environment has no compute_reward, so that no goal can be relabeled"
+                )
+            own = VectorizedGoals(self.env.get_wrapper_attr("compute_reward"))
+            self._goals = GoalReward(self.meter.reward, own)
+        achieved, desired = np.asarray(achieved_goal), np.asarray(desired_goal)
+        one_goal = self.observation_space["achieved_goal"].shape  # type: ignore[index]
+        if achieved.shape != one_goal:
+            return self._goals(achieved, desired, info)
+        return float(self._goals(achieved[None], desired[None], [info])[0])
 
 
 class VectorRewardWrapper(VectorWrapper, RecordConstructorArgs):

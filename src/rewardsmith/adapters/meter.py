@@ -20,10 +20,6 @@ from .columns import patched
 
 TOTAL = "total"
 """The key of the whole reward among its parts."""
-NO_RELABEL = (
-    "relabeled goals (compute_reward, as HER does) would earn the environment's own reward instead "
-    "of this one; train without relabeling, or without this wrapper"
-)
 
 
 class Meter:

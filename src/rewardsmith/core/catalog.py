@@ -121,9 +121,10 @@ def find(name: str) -> Any:
 
 def nearest(name: str, valid: Sequence[str], *, or_all: bool = True) -> str:
     """``"; did you mean 'x'?"`` for the nearest valid name; if none is near, all of them or ""."""
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
+    folded = {v.lower(): v for v in valid}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {folded[close[0]]!r}?"
     return f"; valid names: {', '.join(sorted(valid))}" if valid and or_all else ""
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..adapters.meter import TOTAL
 from ..adapters.sb3.env import RewardVecEnv
@@ -12,7 +13,7 @@ from ..report.images import png
 from ..report.moments import PairMoments
 from .environments import Gold
 
-_KEPT_FRAMES = 64
+_KEPT_FRAMES = 32
 _SHOWN_FRAMES = 10
 
 
@@ -85,7 +86,7 @@ def film(
 ) -> dict[str, Any] | None:
     """One episode of a policy as a few frames with their rewards; None where nothing renders.
 
-    ``env`` holds one environment. Memory stays flat: every other frame is dropped whenever 64 are
+    ``env`` holds one environment. Memory stays flat: every other frame is dropped whenever 32 are
     held.
     """
     frames: list[dict[str, Any]] = []
@@ -95,23 +96,23 @@ def film(
         obs: Any = env.reset()
         memory, begins = None, np.ones(1, dtype=np.bool_)
         done = False
-        frame = _frame(env, 0)
-        if frame is None:
+        picture = _picture(env)
+        if picture is None:
             return None
-        frames.append(frame)
+        frames.append({"step": 0, "png": png(picture)})
         while not done and length < steps:
             action, memory = act(model, env, obs, memory, begins, deterministic)
             # SB3 resets by itself at the end, so the state before the last action is the last seen.
-            latest = _frame(env, length)
+            picture = _picture(env)
             obs, _, dones, _ = env.step(action)
             assert env.meter.last is not None
-            assert latest is not None
             done, begins, length = bool(dones[0]), dones, length + 1
             terms = {path: float(values[0]) for path, values in env.meter.terms.items()}
             totals += [float(gold.step(env.meter.last)[0]), terms[TOTAL]]
-            latest |= {"step": length, "total": terms.pop(TOTAL), "parts": _outer(terms)}
             if (length - 1) % stride == 0 or done:
-                frames.append(latest)
+                told = {"step": length, "total": terms.pop(TOTAL), "parts": _outer(terms)}
+                assert picture is not None
+                frames.append(told | {"png": png(picture)})
             if len(frames) > _KEPT_FRAMES:
                 frames, stride = frames[::2], stride * 2
     shown = frames[1:]
@@ -126,11 +127,9 @@ def film(
     }
 
 
-def _frame(env: RewardVecEnv, step: int) -> dict[str, Any] | None:
+def _picture(env: RewardVecEnv) -> NDArray[Any] | None:
     image = env.unwrapped.envs[0].render()  # type: ignore[attr-defined]
-    if not isinstance(image, np.ndarray) or image.ndim != 3:
-        return None
-    return {"step": step, "png": png(image), "parts": {}, "total": 0.0}
+    return image if isinstance(image, np.ndarray) and image.ndim == 3 else None
 
 
 def _outer(terms: dict[str, float]) -> dict[str, float]:

@@ -125,7 +125,9 @@ class Study:
 
     @property
     def name(self) -> str:
-        return Path(self.document.file or "study").stem
+        """As its file is called, or the file's folder if that is ``study.yaml``."""
+        path = Path(self.document.file or "study").resolve()
+        return path.parent.name if path.name == "study.yaml" else path.stem
 
     @property
     def reference(self) -> str:

@@ -48,7 +48,9 @@ def summarize(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
                 **_result(study, name, records, finals),
                 **_improvement(finals[name], finals[first], name == first),
                 "spec": _text(study, name),
-                "folder": f"runs/{next(r for r in runs if r.reward == name).folder.parent.name}",
+                "folder": next(
+                    (f"runs/{run.folder.parent.name}" for run in runs if run.reward == name), None
+                ),
                 "failed": [
                     {"seed": run.seed, "error": run.error or "it did not finish"}
                     for run in runs
