@@ -121,6 +121,14 @@ def records_of(path):
 
 
 def wandb_run(folder):
+    """What W&B wrote down; of a run that failed it may still be writing when it returns."""
+    deadline = time.monotonic() + 30
+    while "exit" not in (found := wandb_file(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def wandb_file(folder):
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     found = {"history": {}, "config": {}}
     for record in records_of(path):

@@ -1,0 +1,29 @@
+"""What the prose shows runs, and nothing was left to be filled in."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_left_to_be_filled_in(page):
+    assert not re.findall(r"^[A-Z_]{6,}$|\bTO" + r"DO\b|\bTB" + r"D\b", page.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if PYTHON.search(page.read_text())], ids=lambda page: page.name
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_code_on_the_page_runs(page, tmp_path, monkeypatch):
+    """The blocks of a page one after the other, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    # Functions are fingerprinted by their source, which has to lie in a file.
+    source = "\n".join(PYTHON.findall(page.read_text()))
+    file = tmp_path / "page.py"
+    file.write_text(source)
+    exec(compile(source, str(file), "exec"), {"__name__": "page"})
