@@ -61,8 +61,8 @@ MUTANTS = [
     Mutant(
         "an outcome multiplies the last step only",
         COMBINATION,
-        "_joint(parts, rollouts, factor_view, product_of)",
-        "_joint(parts, rollouts, dense_view, product_of)",
+        "views = [factor_view(part, rollouts)",
+        "views = [dense_view(part, rollouts)",
         STATUS,
     ),
     Mutant(
@@ -204,6 +204,20 @@ MUTANTS = [
         "core/algebra.py",
         "return {name: weight / whole for name, weight in self.weights.items()}",
         "return {name: weight + 0 * whole for name, weight in self.weights.items()}",
+        ACTING,
+    ),
+    Mutant(
+        "while acting, what is no number may become one",
+        "core/acting.py",
+        "values = np.where(np.isfinite(part), values, np.nan)",
+        "values = np.where(np.isfinite(part), values, values)",
+        ACTING,
+    ),
+    Mutant(
+        "a row whose every step broke has abstained",
+        "core/function.py",
+        "else ~at.any(dim=1)",
+        "else at.all(dim=1) & False",
         ACTING,
     ),
     Mutant(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Tuple
 from gymnasium.utils.env_checker import check_env
+from tests.adapters.sb3.toys import Reuses, first_of
 from tests.adapters.worlds import GAMMA, PLAN, Walk, half, level, parts, shaped_by_info, thrift
 
 import rewardsmith as rs
@@ -62,6 +63,31 @@ def test_the_wrapped_environments_info_is_left_alone() -> None:
     assert "reward_terms" not in inner.told
 
 
+def test_an_environment_may_write_an_array_of_its_info_again() -> None:
+    env = rs.wrap(Reuses(), PotentialShaping(EnvReward(), first_of), gamma=1.0)
+    shaping = [step[4]["reward_terms"]["shaping"] for step in played(env, 1)[0]]
+    assert shaping == [0.5, 0.5, -1.0]
+
+
+def test_an_environment_may_change_an_object_of_its_info() -> None:
+    class Holds(Walk):
+        def __init__(self) -> None:
+            super().__init__()
+            self.held: set[int] = set()
+
+        def _info(self) -> dict[str, Any]:
+            self.held.clear()
+            self.held.update(range(self.t))
+            return {"room": {"x": self.held}}
+
+    def size(room: Any) -> Any:
+        return np.array([float(len(held)) for held in room["x"]])
+
+    env = rs.wrap(Holds(), PotentialShaping(EnvReward(), size), gamma=1.0)
+    shaping = [step[4]["reward_terms"]["shaping"] for step in played(env, 1)[0]]
+    assert shaping == [1.0, 1.0, -2.0]
+
+
 def test_an_environment_may_write_its_observation_again() -> None:
     class Buffer(Walk):
         def __init__(self) -> None:
@@ -89,7 +115,7 @@ def test_observations_that_are_tuples() -> None:
 
     env = Pairs()
     box = Box(-1.0, 1.0, (3,))
-    env.observation_space = Tuple((box, box))
+    env.observation_space = Tuple((box, Box(-1.0, 1e3, (2,))))
     reward = Function(lambda next_obs: next_obs[1][:, 0], step=True)
     assert [s[1] for s in played(rs.wrap(env, reward), 1)[0]] == [1.0, 2.0, 3.0]
 

@@ -1,6 +1,7 @@
 """Our rewards for imitation and its nets for us, against nets of the same signature."""
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from rewardsmith.adapters.imitation import ImitationReward, reward_fn
 from rewardsmith.core.acting import Step, Terms
 from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.function import Function
+from rewardsmith.core.learning import learn
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.scores import Status
+from rewardsmith.signals.count import CountBonus
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping
 from rewardsmith.transforms.running import RunningNorm
@@ -118,12 +121,17 @@ def test_no_reward_is_a_type_error() -> None:
 
 
 def test_asking_changes_nothing_that_learns() -> None:
-    reward = RunningNorm(Function(effort, step=True))
+    bonus = CountBonus(1.0, revisits=False)
+    reward = RunningNorm(rs.WeightedSum({"effort": Function(effort, step=True), "new": bonus}))
     state, action, next_state, done = transitions()
+    learn(reward, Rollouts(steps={"action": action[None], "next_obs": next_state[None]}))
+    before = pickle.dumps(reward.state_dict())
     fn = reward_fn(reward)
     first = fn(state, action, next_state, done, update_stats=True)
     np.testing.assert_array_equal(fn(state, action, next_state, done), first)
-    assert reward.moments.count == 0
+    fn(next_state, action, state, done)
+    assert pickle.dumps(reward.state_dict()) == before
+    assert set(bonus.counts.values()) == {1}
 
 
 def test_observations_may_be_dicts_and_imitations_class_around_them() -> None:

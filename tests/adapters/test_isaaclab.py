@@ -1,5 +1,6 @@
 """Reward terms of a manager-based environment, on a small environment of the same signature."""
 
+import pickle
 import types
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +14,14 @@ from rewardsmith.adapters.isaaclab import RewardManager, reward_of, terms_of
 from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.function import Function
 from rewardsmith.core.gate import Gate
+from rewardsmith.core.learning import learn
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.spec import dumps, loads
+from rewardsmith.signals.count import CountBonus
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping
+from rewardsmith.transforms.running import RunningNorm
 
 
 class Env:
@@ -197,6 +201,66 @@ def test_a_term_of_weight_zero_is_not_asked() -> None:
     manager = RewardManager(reward_of(given), given, Env())
     assert manager.compute(1.0).tolist() == pytest.approx([1.0, 1.0, 2.0])
     assert float(manager.reset()["Episode_Reward/off"]) == 0.0
+
+
+def test_a_curriculum_turns_terms_off_and_on() -> None:
+    given = terms()
+    manager = RewardManager(reward_of(given), given, Env())
+    run = manager.get_term_cfg("run")
+    assert run is given["run"]
+    for weight, paid in ((0.0, [0.0, -1.0, -1.0]), (2.0, [1.0, 1.0, 2.0])):
+        # As IsaacLab's modify_reward_weight does: the same object, changed.
+        run.weight = weight
+        manager.set_term_cfg("run", run)
+        assert manager.compute(1.0).tolist() == pytest.approx(paid)
+    manager.set_term_cfg("run", Term(speed, 2.0, {"scale": 1.0}))
+    assert manager.compute(1.0).tolist() == pytest.approx([2.0, 3.0, 5.0])
+    # The caller's own terms are the caller's.
+    assert given["run"] is run
+
+
+@pytest.mark.parametrize(
+    ("name", "term", "error", "message"),
+    [
+        ("run", Term(speed, 5.0), ValueError, r"weight 5.0 of the term 'run' .* Only 0 and 2.0 "),
+        ("off", Term(speed, 1.0), ValueError, "would change nothing: the reward has weights of it"),
+        ("runn", Term(speed, 2.0), ValueError, "no term 'runn'; did you mean 'run'"),
+        ("run", Term(Stateful, 2.0), TypeError, "only a reward manager resolves"),
+        ("run", 3.0, TypeError, "'run' is no reward term: it has no func"),
+    ],
+)
+def test_a_term_that_would_change_nothing_is_refused(
+    name: str, term: Any, error: Any, message: str
+) -> None:
+    given = terms(off=Term(alive, 0.0))
+    manager = RewardManager(reward_of(given), given, Env())
+    with pytest.raises(error, match=message):
+        manager.set_term_cfg(name, term)
+    assert manager.terms == given
+    with pytest.raises(ValueError, match="there is no term 'height'; valid names: alive, off, run"):
+        manager.get_term_cfg("height")
+
+
+def test_one_of_ours_can_take_the_place_of_another() -> None:
+    env = Env()
+    gated = RewardManager(Gate(EnvReward("alive"), EnvReward("run"), 0.5), terms(), env)
+    assert gated.active_terms == ["condition", "of"]
+    assert terms_of(gated) == terms()
+    plain = RewardManager(reward_of(gated), gated, env)
+    assert plain.compute(1.0).tolist() == pytest.approx([1.0, 1.0, 2.0])
+
+
+def test_what_was_learned_stays_as_it_is() -> None:
+    bonus = CountBonus(1.0, key=lambda run: run)
+    reward = RunningNorm(rs.WeightedSum({"run": EnvReward("run"), "new": bonus}))
+    learn(reward, Rollouts(steps={"run": torch.tensor([[0.5, 1.0, 1.0]])}))
+    before = pickle.dumps(reward.state_dict())
+    assert bonus.counts == {0.5: 1, 1.0: 2}
+    manager = RewardManager(reward, terms(), Env())
+    for _ in range(3):
+        manager.compute(1.0)
+        manager.reset([1])
+    assert pickle.dumps(reward.state_dict()) == before
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from rewardsmith.adapters.labeling import (
 from rewardsmith.adapters.labels import Labels
 from rewardsmith.adapters.trajectories import Trajectories, write_trajectories
 from rewardsmith.core.algebra import WeightedSum
+from rewardsmith.core.catalog import method
 from rewardsmith.core.errors import ScoreError, SpecError
 from rewardsmith.core.function import Function
 from rewardsmith.core.learning import learn
@@ -104,6 +105,7 @@ def test_what_a_missing_row_is_worth(tmp_path, data):
         run(Rest(reward), data, tmp_path / "other.parquet", missing="raise")
 
 
+@method("rest", kind="transform")
 class Rest(Reward):
     """Abstains on the first two rows' values, so that the first to break comes in a later chunk."""
 
@@ -125,13 +127,12 @@ def test_steps_are_lists_without_what_was_not_scored(tmp_path, data):
     run(both, data, tmp_path / "out.parquet", steps=True)
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert [row["steps/env"] for row in rows] == [[float(i)] * n for i, n in enumerate(LENGTHS)]
+    # A part that broke at every step of a row voids it.
     assert [row["steps"] for row in rows] == [
-        [i + (1.0 if i % 2 == 0 and i else 0.0)] * n for i, n in enumerate(LENGTHS)
+        None if i % 2 else [i + 1.0 if i else 0.0] * n for i, n in enumerate(LENGTHS)
     ]
-    # A part that scored no step of a row abstained.
-    assert rows[0]["steps/odd"] is None
-    assert rows[0]["status/odd"] == "abstained"
-    assert rows[2]["steps/odd"] == [1.0, 1.0]
+    assert [row["status/odd"] for row in rows][:3] == ["abstained", "failed", "scored"]
+    assert [row["steps/odd"] for row in rows][:3] == [None, None, [1.0, 1.0]]
 
 
 def test_a_step_that_was_not_scored_is_null():
@@ -187,6 +188,7 @@ def test_a_reward_that_learns_does_not_learn_here(tmp_path, data):
 # --- going on -------------------------------------------------------------------------------------
 
 
+@method("stopping", kind="signal")
 class Stopping(Reward):
     """The environment's reward; counts its calls and is interrupted at one of them."""
 
@@ -321,6 +323,13 @@ def test_a_column_of_text(tmp_path):
         check(EnvReward("room"), Trajectories(path), chunk=1, rows=1)
 
 
+def test_a_column_whose_name_ends_another_of_text(tmp_path):
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.Table.from_pylist([{"action": [0.0], "info/suffix": ["a", "b"]}]), path)
+    with pytest.raises(SpecError, match="no column 'x', needed by env_reward"):
+        check(EnvReward("x"), Trajectories(path), chunk=1, rows=1)
+
+
 def test_a_column_that_is_known_after_steps_only(tmp_path):
     path = tmp_path / "data.parquet"
     row = {"action": [0.0], "env_reward": [0.0], "terminated": [False], "info/x": [1.0]}
@@ -339,6 +348,7 @@ def test_a_column_of_another_shape_is_bad_input(tmp_path):
 
 
 def test_a_broken_reward_is_told_with_its_rows(tmp_path, data):
+    @method("broken", kind="signal")
     class Broken(EnvReward):
         # A subclass of one that can act: its own forward is what counts.
         def forward(self, rollouts):

@@ -210,6 +210,55 @@ def test_a_vector_environment_shows_a_row_each() -> None:
         env.reset(seed=0)
 
 
+class Shows(Walk):
+    """Shows what its space does not say."""
+
+    def __init__(self, kind: str, shown: Any) -> None:
+        super().__init__(kind=kind)
+        self.shown = shown
+
+    def _obs(self) -> Any:
+        return self.shown
+
+
+ONE, TWO = np.zeros(1, np.float32), np.zeros(2, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "told"),
+    [
+        ("box", TWO, r"^obs of the reset .* has the shape \[2\], the space \[1\]; let the env"),
+        ("box", {"a": ONE}, "^obs of .* has the shape a dict, the space"),
+        (
+            "dict",
+            {"position": ONE, "clock": ONE},
+            r"^obs\['clock'\] of .*shape \[1\], the space \[2\]",
+        ),
+        (
+            "dict",
+            {"position": ONE},
+            r"has the keys \['position'\], the space \['clock', 'position'\]",
+        ),
+        ("dict", ONE, "has the keys a ndarray, the space"),
+        ("tuple", (ONE,), "has so many members: 1, the space 2"),
+        ("tuple", (ONE, ONE), r"^obs\[1\] of .*shape \[1\], the space \[2\]"),
+    ],
+)
+def test_what_the_space_does_not_say(kind: str, shown: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        rs.wrap(Shows(kind, shown), parts()).reset(seed=0)
+
+
+def test_a_vector_that_shows_what_its_space_does_not_say() -> None:
+    class Wide(VectorWrapper):
+        def reset(self, **kwargs: Any) -> Any:
+            obs, info = self.env.reset(**kwargs)
+            return np.concatenate([obs, obs], axis=1), info
+
+    with pytest.raises(ValueError, match=r"^obs of the reset .*shape \[2\], the space \[1\]"):
+        rs.wrap(Wide(vector(2)), parts()).reset(seed=0)
+
+
 def test_actions_may_be_a_list() -> None:
     env = rs.wrap(vector(2), Function(lambda action: -action, step=True))
     env.reset(seed=0)

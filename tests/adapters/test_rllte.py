@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.vec_env import DummyVecEnv
 from tests import laws
+from tests.adapters.worlds import Walk
 
 import rewardsmith as rs
 from rewardsmith.adapters.recorder import Recorder
 from rewardsmith.adapters.rllte import RllteBonus
+from rewardsmith.adapters.sb3 import RewardVecEnv
 from rewardsmith.core.acting import Step
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.scores import Status
@@ -298,6 +301,19 @@ def test_resuming_is_exact(make: Any, tmp_path: Path) -> None:
     assert torch.equal(a, b)
 
 
+def joined_of_three() -> Fabric:
+    return Fabric(Bonus(3), Bonus(3))
+
+
+@pytest.mark.parametrize(("make", "other"), [(Bonus, lambda: Bonus(3)), (joined, joined_of_three)])
+def test_a_state_of_another_number_of_environments_is_refused(make: Any, other: Any) -> None:
+    state, resumed = RllteBonus(make()).state_dict(), RllteBonus(other())
+    before = copy.deepcopy(resumed.state_dict())
+    with pytest.raises(ValueError, match=r"n_envs=3\) cannot take on the state of 2 .* with 2, or"):
+        resumed.load_state_dict(state)
+    assert equal(resumed.state_dict(), before)
+
+
 def test_a_loaded_state_leaves_the_environments_and_the_optimizers_parameters() -> None:
     reward, other = RllteBonus(Bonus()), RllteBonus(Bonus())
     envs, parameters = reward.bonus.envs, list(reward.bonus.net.parameters())
@@ -319,6 +335,10 @@ def test_it_is_scored_by_the_batch_and_not_while_acting() -> None:
         True,
         False,
     )
+    with pytest.raises(ValueError, match=r"the root: RllteBonus\(.*, scope batch"):
+        rs.wrap(Walk(), reward)
+    with pytest.raises(ValueError, match="use a reward of scope 'row'"):
+        RewardVecEnv(DummyVecEnv([Walk]), reward, deferred=True)
     assert reward.label() == "RllteBonus(Bonus, n_envs=2)"
     assert reward.default_name() == "bonus"
 

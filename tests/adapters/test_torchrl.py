@@ -1,5 +1,6 @@
 """The torchrl transform, on tensordicts and specs of the same signature."""
 
+import pickle
 import sys
 import types
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from rewardsmith.adapters.torchrl import Account, part_paths, transform
 from rewardsmith.core.acting import Step, Terms
 from rewardsmith.core.errors import MissingColumn, ScoreError
 from rewardsmith.core.function import Function
+from rewardsmith.core.learning import learn
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.signals.count import CountBonus
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping
 from rewardsmith.transforms.running import RunningNorm
@@ -277,9 +280,37 @@ def test_it_learns_from_the_steps_since_the_last_time() -> None:
     after = Table((2,), reward=torch.ones(2, 1), done=torch.zeros(2, 1, dtype=torch.bool))
     with pytest.raises(ValueError, match="a step that some environments skip"):
         of.step(skipping, after, PLAIN)
-    evaluated = account(RunningNorm(EnvReward()), training=False)
-    stepped(evaluated)
+
+
+def test_evaluation_leaves_what_was_learned_as_it_is() -> None:
+    bonus = CountBonus(1.0)
+    reward = RunningNorm(rs.WeightedSum({"env": EnvReward(), "new": bonus}))
+    steps = {"env_reward": torch.tensor([[1.0, 3.0]]), "next_obs": torch.zeros(1, 2, 2)}
+    learn(reward, Rollouts(steps=steps))
+    before = pickle.dumps(reward.state_dict())
+    evaluated = account(reward, training=False)
+    for k in range(3):
+        stepped(evaluated, observation=torch.full((2, 2), float(k)))
     assert evaluated.learn() == {}
+    assert pickle.dumps(reward.state_dict()) == before
+    # In training the same steps are learned from.
+    learning = account(reward)
+    stepped(learning)
+    assert learning.learn()
+    assert pickle.dumps(reward.state_dict()) != before
+
+
+def test_where_nothing_was_reset_the_last_observation_stands() -> None:
+    of = account(Function(lambda obs: obs["a"]["b"][:, 0], step=True))
+
+    def seen(*values: float) -> Table:
+        inner = Table((2,), b=torch.tensor(values)[:, None])
+        return Table((2,), observation=Table((2,), a=inner))
+
+    of.reset(Table((2,)), seen(1.0, 2.0))
+    of.reset(Table((2,), _reset=torch.tensor([[False], [True]])), seen(8.0, 9.0))
+    obs = seen(0.0, 0.0).get("observation")
+    assert stepped(of, observation=obs).get("reward").tolist() == [[1.0], [9.0]]
 
 
 # --- the transform --------------------------------------------------------------------------------

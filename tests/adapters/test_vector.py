@@ -114,13 +114,6 @@ def test_overwritten_observations_are_refused() -> None:
         rs.wrap(SyncVectorEnv([Walk], copy=False), parts())
 
 
-def test_resetting_a_few_is_refused() -> None:
-    env = rs.wrap(vector(2), parts())
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match="reset_mask"):
-        env.reset(options={"reset_mask": np.array([True, False])})
-
-
 def test_a_reset_begins_all_accounts_anew() -> None:
     env = rs.wrap(vector(2), REWARDS["look back"](), gamma=GAMMA)
     first = run(env, 2)

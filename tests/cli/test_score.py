@@ -223,6 +223,10 @@ def test_an_interrupt_is_told(work, score):
         (["reward.yaml", "data.hdf5", "--out", "late.yaml/x.parquet"], "cannot write it: Not a"),
         (["reward.yaml", "data.hdf5", "--out", "."], ".: labels are written to a .parquet file"),
         (
+            ["reward.yaml", "chat.jsonl"],
+            "chat.jsonl: trajectories are .hdf5, .h5 or .parquet files",
+        ),
+        (
             ["reward.yaml", "data.hdf5", "--out", "folder.parquet"],
             "cannot write it: it is a folder",
         ),
@@ -234,6 +238,7 @@ def test_bad_input_is_one_line(work, score, arguments, message):
     write_trajectories("data.parquet", episodes(2))
     (work / "empty.hdf5").write_bytes(b"")
     (work / "empty.parquet").write_bytes(b"")
+    (work / "chat.jsonl").write_text('{"prompt": "?"}')
     (work / "speed.yaml").write_text("reward: {env_reward: {column: speed}}")
     (work / "columns.yaml").write_text("columns: [a]\nreward: {env_reward: {}}")
     (work / "other.yaml").write_text("columns: {x: gain}\nreward: {env_reward: {}}")
@@ -246,6 +251,14 @@ def test_bad_input_is_one_line(work, score, arguments, message):
     assert complaint.startswith("error: ")
     assert complaint.count("\n") == 1
     assert (work / "data.hdf5").read_bytes() == before
+
+
+def test_help_says_what_is_read(score):
+    code, said, _ = score("--help")
+    assert code == 0
+    assert "Trajectories: .hdf5, .h5, the folder of a Minari data set, or .parquet." in " ".join(
+        said.split()
+    )
 
 
 def test_a_broken_episode_ends_it_with_what_was_done_kept(work, score):

@@ -143,6 +143,38 @@ def compare(ours: Any, theirs: Any) -> None:
         torch.testing.assert_close(ours[name], value, msg=name)
 
 
+def test_its_curriculum_turns_terms_off_and_on(theirs: Any, monkeypatch: Any) -> None:
+    base = sys.modules["isaaclab.managers.manager_base"].ManagerTermBase
+    managers = sys.modules["isaaclab.managers"]
+    monkeypatch.setattr(managers, "ManagerTermBase", base, raising=False)
+    monkeypatch.setattr(managers, "CurriculumTermCfg", types.SimpleNamespace, raising=False)
+    source = Path(managers.__path__[0]).parent / "envs" / "mdp" / "curriculums.py"
+    spec = importlib.util.spec_from_file_location("curriculums", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    manager, ours, env = pair(theirs)
+    worlds = [
+        types.SimpleNamespace(reward_manager=each, common_step_counter=0, num_envs=5, device="cpu")
+        for each in (manager, ours)
+    ]
+    schedule = {"term_name": "height", "num_steps": 3}
+    config = types.SimpleNamespace(params=schedule)
+    both = [(module.modify_reward_weight(config, world), world) for world in worlds]
+    for k in range(12):
+        weight = 0.0 if k < 7 else -0.2
+        for modify, world in both:
+            world.common_step_counter = k
+            modify(world, [0], weight=weight, **schedule)
+        env.step()
+        torch.testing.assert_close(ours.compute(dt=0.1), manager.compute(dt=0.1))
+    modify, world = both[1]
+    with pytest.raises(ValueError, match=r"weight -3\.0 of the term 'height' would"):
+        modify(world, [0], weight=-3.0, **schedule)
+
+
 def test_its_terms_can_be_paid_in_another_way(theirs: Any) -> None:
     env = Env()
     source = theirs.RewardManager(config(theirs), env)

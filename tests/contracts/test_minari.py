@@ -1,12 +1,17 @@
 """Minari, as it is: what its recorder writes is read, and what we write it opens."""
 
+import json
+import re
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Text
-from tests.adapters.test_trajectories import by_episode, refused
+from tests.adapters.test_broken_trajectories import refused
+from tests.adapters.test_trajectories import by_episode
 
 from rewardsmith.adapters.trajectories import Trajectories, write_trajectories
+from rewardsmith.core.rollouts import Rollouts
 
 pytestmark = [pytest.mark.contracts, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -85,7 +90,66 @@ def test_what_minari_records_of_dicts_images_and_infos(tmp_path, minari, jpeg_en
     assert read["pose"]["y"][0, :, 2].tolist() == [1, 2, 3, 4]
 
 
-def test_minari_opens_what_we_write(tmp_path, minari):
+def metadata(minari):
+    """What the docstring of :func:`write_trajectories` says to write beside the file."""
+    from minari.serialization import serialize_space
+
+    obs = Dict({"camera": Box(0, 255, (32, 32, 3), np.uint8), "arm": Box(-9, 9, (2,))})
+    return {
+        "data_format": "hdf5",
+        "dataset_id": "test/ours-v0",
+        "minari_version": minari.__version__,
+        "total_episodes": 2,
+        "total_steps": 8,
+        "observation_space": serialize_space(obs),
+        "action_space": serialize_space(Discrete(3)),
+        "jpeg_encoding": False,
+    }
+
+
+def opened(minari, folder, metadata):
+    """The episodes of a folder with our file in it."""
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    return list(minari.MinariDataset(folder).iterate_episodes())
+
+
+def seen_by_camera():
+    """Two episodes of four steps."""
+    states = np.arange(2 * 5).reshape(2, 5)
+    camera = np.broadcast_to(states[..., None, None, None], (2, 5, 32, 32, 3)).astype(np.uint8)
+    obs = {"camera": camera, "arm": np.stack([states, states], -1).astype(np.float32)}
+    return Rollouts(
+        steps={
+            "obs": {name: column[:, :-1] for name, column in obs.items()},
+            "next_obs": {name: column[:, 1:] for name, column in obs.items()},
+            "action": np.arange(8).reshape(2, 4) % 3,
+            "env_reward": np.arange(8.0).reshape(2, 4),
+            "terminated": np.arange(8).reshape(2, 4) % 4 == 3,
+            "truncated": np.zeros((2, 4), dtype=bool),
+        }
+    )
+
+
+def test_minari_opens_what_we_write_beside_metadata(tmp_path, minari):
+    rollouts, described = seen_by_camera(), metadata(minari)
+    write_trajectories(tmp_path / "main_data.hdf5", rollouts)
+    for i, episode in enumerate(opened(minari, tmp_path, described)):
+        for name in ("camera", "arm"):
+            seen = episode.observations[name]
+            np.testing.assert_array_equal(seen[:-1], rollouts["obs"][name][i])
+            np.testing.assert_array_equal(seen[1:], rollouts["next_obs"][name][i])
+        np.testing.assert_array_equal(episode.actions, rollouts["action"][i])
+        np.testing.assert_array_equal(episode.rewards, rollouts["env_reward"][i])
+        np.testing.assert_array_equal(episode.terminations, rollouts["terminated"][i])
+    # Everything that the docstring lists is needed, and it lists everything that is.
+    listed = re.findall(r"``(\w+)``", write_trajectories.__doc__.partition("has\n")[2])
+    assert set(described) <= set(listed)
+    for name in described:
+        with pytest.raises((KeyError, AssertionError, OSError)):
+            opened(minari, tmp_path, {k: v for k, v in described.items() if k != name})
+
+
+def test_our_file_can_take_the_place_of_minaris(tmp_path, minari):
     # Minari's buffers, not its recorder, so that this runs without jax.
     steps = {
         "actions": np.array([0, 1, 1]),

@@ -1,5 +1,6 @@
 """The transform in torchrl's environments: specs, batches, resets, and what its libraries do."""
 
+import pickle
 from typing import Any
 
 import gymnasium
@@ -13,6 +14,7 @@ from rewardsmith.adapters.torchrl import transform
 from rewardsmith.core.function import Function
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.signals.count import CountBonus
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping
 from rewardsmith.transforms.running import RunningNorm
@@ -235,6 +237,21 @@ def test_a_learning_reward_learns_and_is_saved_with_the_environment() -> None:
     resumed = TransformedEnv(serial(), transform(other, gamma=GAMMA))
     resumed.load_state_dict(env.state_dict())
     assert other.moments.state() == reward.moments.state()
+
+
+def test_evaluation_leaves_what_was_learned_as_it_is() -> None:
+    from torchrl.envs import TransformedEnv, check_env_specs
+
+    reward = RunningNorm(rs.WeightedSum({"env": EnvReward(), "new": CountBonus(1.0)}))
+    trained = TransformedEnv(serial(), transform(reward))
+    trained.rollout(10, break_when_any_done=False)
+    trained.transform.learn()
+    before = pickle.dumps(reward.state_dict())
+    env = TransformedEnv(serial(), transform(reward, training=False))
+    check_env_specs(env)
+    env.rollout(30, break_when_any_done=False)
+    assert env.transform.learn() == {}
+    assert pickle.dumps(reward.state_dict()) == before
 
 
 def test_a_collector_collects_it() -> None:

@@ -1,5 +1,7 @@
 """The law of acting, for every reward of the catalog that claims to act."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,9 @@ from rewardsmith.core.errors import MissingColumn, ScoreError
 from rewardsmith.core.function import Function
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.scores import Status
 from rewardsmith.signals.env_reward import EnvReward
-from rewardsmith.transforms.pointwise import Clip
+from rewardsmith.transforms.pointwise import Bounded, Clip, Symlog
 from rewardsmith.transforms.potential import PotentialShaping
 
 pytestmark = pytest.mark.filterwarnings(laws.TYPE_CHECKS)
@@ -188,3 +191,69 @@ def test_read_only_arrays_do_not_warn() -> None:
     half = Function(lambda action: np.broadcast_to(0.5, action.shape), step=True)
     values = scan(Clip(half, -1.0, 0.25), one_row(action=[1.0, 2.0])).values
     assert values.tolist() == [[0.25, 0.25]]
+
+
+HIDING = {
+    "gate": lambda bad: gate.Gate(bad, EnvReward(), 0.5),
+    "open gate": lambda bad: gate.Gate(bad, EnvReward(), -0.5, accumulate=True),
+    "min": lambda bad: algebra.Min({"bad": bad, "env": EnvReward()}),
+    "clip": lambda bad: Clip(bad, -1.0, 1.0),
+    "bounded": lambda bad: Bounded(bad),
+    "symlog": lambda bad: Symlog(bad),
+    "sum": lambda bad: algebra.WeightedSum({"bad": bad, "env": EnvReward()}),
+}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", HIDING)
+def test_what_is_no_number_stays_none(name: str, number: float) -> None:
+    """A clip of infinity, or a gate that NaN does not open, would be an ordinary reward."""
+
+    def bad(env_reward: Any) -> Any:
+        return np.where(env_reward > 0, number, 1.0)
+
+    reward = HIDING[name](Function(bad, step=True))
+    rollouts = Rollouts(steps={"env_reward": torch.tensor([[0.0, 1.0], [0.0, 0.0]])})
+    assert reward(rollouts).status.tolist() == [Status.BAD_VALUE, Status.SCORED]
+    values, _ = reward.step(step_of(rollouts, 1), reward.start(2), Terms())
+    assert np.isfinite(values).tolist() == [False, True]
+
+
+def test_a_closed_gate_reads_nothing_behind_it() -> None:
+    """As on whole rollouts, what broke behind a closed gate does no harm."""
+    broken = Function(lambda env_reward: np.full(len(env_reward), np.nan), step=True)
+    reward = gate.Gate(EnvReward(), broken, 0.5)
+    rollouts = Rollouts(steps={"env_reward": torch.zeros(2, 1)})
+    assert reward(rollouts).status.tolist() == [Status.SCORED] * 2
+    assert reward.step(step_of(rollouts, 0), reward.start(2), Terms())[0].tolist() == [0.0, 0.0]
+
+
+def test_a_function_of_the_wrong_axis_scores_nothing() -> None:
+    """Four numbers of four rows, and none of them a row's own."""
+    rollouts = Rollouts(steps={"obs": torch.arange(9.0).reshape(3, 1, 3)})
+    for node in (
+        Function(lambda obs: obs[1], step=True),
+        PotentialShaping(EnvReward("obs", index=0), lambda obs: obs[1], 0.9),
+    ):
+        if isinstance(node, PotentialShaping):
+            ends = {"terminated": torch.zeros(3, 1, dtype=torch.bool), "next_obs": rollouts["obs"]}
+            rollouts = Rollouts(steps={**rollouts.steps, **ends})
+        scores = node(rollouts)
+        assert scores.status.tolist() == [Status.BAD_VALUE] * 3
+        assert "write obs[:, 2], not obs[2]" in scores.errors[0][1]
+    right = Function(lambda obs: obs[:, 1], step=True)(rollouts)
+    assert right.values[:, 0].tolist() == [1.0, 4.0, 7.0]
+
+
+@pytest.mark.parametrize("policy", ["row", "skip"])
+def test_a_row_whose_every_step_broke_has_not_abstained(policy: Any) -> None:
+    def judge(env_reward: Any) -> Any:
+        if (env_reward > 0).any():
+            raise RuntimeError("no answer")
+        return env_reward
+
+    rollouts = Rollouts(steps={"env_reward": torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])})
+    scores = Function(judge, step=True, on_step_failure=policy)(rollouts)
+    skipped = Status.SCORED if policy == "skip" else Status.FAILED
+    assert scores.status.tolist() == [Status.FAILED, skipped, Status.SCORED]
+    assert "no answer" in scores.errors[0][1]

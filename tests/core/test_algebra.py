@@ -104,6 +104,7 @@ def test_a_shared_reward_is_evaluated_once() -> None:
         ({"a.b": EnvReward()}, ValueError, "part name 'a.b'"),
         ({"total": EnvReward()}, ValueError, "'total' is taken"),
         ({"keys": EnvReward()}, ValueError, "'keys' is taken"),
+        ({"training": EnvReward()}, ValueError, "'training' is taken"),
         ({"a": torch.nn.Identity()}, TypeError, "part 'a' is a Identity, not a Reward"),
     ],
 )

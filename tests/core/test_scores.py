@@ -94,11 +94,19 @@ def test_a_number_scores_every_row_that_has_none() -> None:
     assert resolved.values.tolist() == [1.0, *[-2.0] * 5]
     assert resolved.scored.all()
     assert every_status.status.tolist() == [0, 1, 2, 3, 4, 5]
-    steps = dense([[1.0, 2.0], [3.0, 4.0]], status=[SCORED, FAILED]).scores
-    resolved = steps.resolve(-2.0)
-    assert resolved.total().tolist() == [3.0, -2.0]
+
+
+def test_a_number_for_a_dense_row_is_paid_where_outcomes_are() -> None:
+    """Before the last action, no step's return would hold it, or all would."""
+    mask = torch.tensor([[True, True, True], [False, True, False]])
+    rollouts = Rollouts(steps={"env_reward": torch.ones(2, 3)}, action_mask=mask)
+    steps = Scores.dense(torch.ones(2, 3), mask, torch.tensor([0, FAILED], dtype=torch.int8))
+    resolved = steps.resolve(-2.0, rollouts)
+    assert resolved.values.tolist() == [[1.0, 1.0, 1.0], [0.0, -2.0, 0.0]]
+    assert resolved.at.tolist() == mask.tolist()
     assert resolved.scored.all()
-    assert int(resolved.at[1].sum()) == 1
+    with pytest.raises(ValueError, match=r"resolve\(number, rollouts\)"):
+        steps.resolve(-2.0)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])

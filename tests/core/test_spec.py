@@ -127,9 +127,10 @@ def test_merged_keys_and_numbers_in_text() -> None:
     assert [part.beta for part in tree.parts.values()] == [0.5, 0.5]
 
 
-def test_other_rooms_keys_are_left_alone() -> None:
-    text = "columns: {prompt: q}\nadvantage: {grpo: {}}\nreward: {env_reward: }"
-    assert repr(loads(text)) == "env_reward()"
+def test_keys_that_nothing_reads_are_refused() -> None:
+    assert repr(loads("columns: {prompt: q}\nreward: {env_reward: }")) == "env_reward()"
+    with pytest.raises(SpecError, match="2: advantage: 'advantage' is not supported yet"):
+        loads("reward: {env_reward: }\nadvantage: {grpo: {}}")
 
 
 def test_what_cannot_be_written_says_which_node() -> None:
@@ -212,3 +213,30 @@ def test_the_schema_is_one() -> None:
     except ImportError:
         return
     jsonschema.Draft202012Validator.check_schema(made)
+
+
+class Hundredfold(algebra.WeightedSum):
+    """Does more than its base, and has no name of its own."""
+
+
+def test_a_class_without_a_name_of_its_own_is_not_written_as_its_base() -> None:
+    tree = algebra.Scale(Hundredfold({"env": EnvReward()}), 2.0)
+    with pytest.raises(SpecError, match="Hundredfold has no name that a spec could hold") as caught:
+        dumps(tree)
+    assert caught.value.path == "of"
+
+
+def test_objects_that_a_spec_names_are_written_by_that_name(folder: Path) -> None:
+    """A function that was made by another, and an object that is called, know no such name."""
+    (folder / "made.py").write_text(
+        "import functools\n\n\ndef times(k):\n    return lambda env_reward: k * env_reward\n\n\n"
+        "half = times(0.5)\n\n\nclass Judge:\n    def __call__(self, env_reward):\n"
+        "        return env_reward\n\n\njudge = Judge()\n\n\n"
+        "def plain(env_reward):\n    return env_reward\n\n\n"
+        "@functools.wraps(plain)\ndef other(env_reward):\n    return -env_reward\n"
+    )
+    for name in ("half", "judge", "plain", "other"):
+        text = f"reward: {{function: {{call: ./made.py:{name}, step: true}}}}"
+        written = dumps(loads(text, base=folder), base=folder)
+        assert f"call: ./made.py:{name}" in written
+        assert dumps(loads(written, base=folder), base=folder) == written

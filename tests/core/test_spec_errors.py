@@ -121,10 +121,10 @@ ERRORS = {
     "no reward": ("columns: {}", 1, "", "a mapping with the key 'reward'"),
     "a list": ("- reward", 1, "", "a mapping with the key 'reward'"),
     "unknown top key": (
-        "reward: {env_reward: {}}\nadvantages: {}",
+        "reward: {env_reward: {}}\ncolumn: {}",
         2,
-        "advantages",
-        "unknown key 'advantages'; did you mean 'advantage'?",
+        "column",
+        "unknown key 'column'; did you mean 'columns'?",
     ),
     "a method that is no node": (
         "reward:\n  hacking_verdict: {}",

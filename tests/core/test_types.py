@@ -1,6 +1,7 @@
 """Preferences, advantages, errors, and the other four arrows."""
 
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tests import laws
 from tests.laws import ABSTAINED, FAILED, SCORED
 
 from rewardsmith.core import bases
+from rewardsmith.core.acting import Terms, step_of
 from rewardsmith.core.advantages import Advantages
 from rewardsmith.core.errors import MissingColumn, ScoreError, SpecError
 from rewardsmith.core.preferences import Preferences, win_rate
@@ -39,7 +41,9 @@ def test_comparisons_that_broke_are_left_out() -> None:
     made = preferences([(0, 1, 1.0), (0, 1, 0.0), (2, 0, 1.0)], status=status)
     scores = win_rate(made, 3)
     assert scores.values.tolist() == [1.0, 0.0, 0.0]
-    assert scores.status.tolist() == [SCORED, SCORED, ABSTAINED]
+    # Row 2's only comparison broke: that is no abstention. Nobody compared row 3.
+    assert scores.status.tolist() == [SCORED, SCORED, FAILED]
+    assert win_rate(made, 4).status.tolist() == [SCORED, SCORED, FAILED, ABSTAINED]
     assert len(made) == 3
 
 
@@ -82,18 +86,31 @@ def test_errors_tell_where_and_cross_process_boundaries(error: Exception, told: 
     assert vars(again) == vars(error)
 
 
+def bare(kind: type[Any]) -> Any:
+    """A node of a base; the base's own __init__ is Module's, whose arguments are no node's."""
+    return type("Mine", (kind,), {"__init__": lambda self: kind.__init__(self)})()
+
+
 def test_what_a_base_leaves_open_says_so() -> None:
     rollouts, scores = laws.text(1), laws.outcome([1.0]).scores
     for kind, call in (
         (Reward, lambda node: node(rollouts)),
-        (Reward, lambda node: node.step(None, None, None)),
+        (Reward, lambda node: node.step(step_of(laws.mixed_rollouts("dict"), 0), None, Terms())),
         (bases.Comparator, lambda node: node(rollouts)),
         (bases.Relabel, lambda node: node(rollouts)),
         (bases.Estimator, lambda node: node(rollouts, scores)),
         (bases.Sampler, lambda node: node.propose(1)),
         (bases.Sampler, lambda node: node.observe(rollouts, scores)),
     ):
-        # A base's own __init__ is Module's, whose arguments are no node's.
-        with pytest.raises((NotImplementedError, TypeError)) as caught:
-            call(type("Mine", (kind,), {"__init__": lambda self: Reward.__init__(self)})())
-        assert "Mine" in str(caught.value) or isinstance(caught.value, TypeError)
+        with pytest.raises(NotImplementedError, match="Mine"):
+            call(bare(kind))
+
+
+def test_weights_have_the_shape_of_what_they_weigh() -> None:
+    keep = torch.tensor([True, True])
+    Advantages(torch.ones(2), keep, weight=torch.ones(2, 3))
+    with pytest.raises((ValueError, TypeCheckError)):
+        Advantages(torch.ones(2), keep, weight=torch.ones(1, 3))
+    with pytest.raises((ValueError, TypeCheckError)):
+        Advantages(torch.ones(2, 4), keep, weight=torch.ones(2, 3))
+    Advantages(torch.ones(0), torch.zeros(0, dtype=torch.bool))

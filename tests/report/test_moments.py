@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.report import statistics
 from rewardsmith.report.moments import PairMoments
 
 pairs = st.lists(
@@ -111,7 +110,3 @@ def test_moments_survive_json() -> None:
 def test_bad_streams_are_named(x: object, y: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PairMoments.of(x, y)
-
-
-def test_the_statistics_module_offers_the_moments_too() -> None:
-    assert statistics.PairMoments is PairMoments

@@ -1,6 +1,8 @@
 """The count bonus: its formula, when it counts, and what a state's key is."""
 
 import math
+import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from rewardsmith.core.acting import Step, Terms, scan
 from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.learning import learn
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.scores import Status
 from rewardsmith.signals.count import CountBonus, digests
 
 
@@ -89,18 +92,46 @@ def test_a_key_may_have_several_numbers() -> None:
     assert reward.counts == {(0, 1): 2, (1, 0): 1}
 
 
+def late(obs: Any) -> Any:
+    raise TimeoutError("no answer")
+
+
+def late_on_reading(obs: Any) -> Any:
+    yield from late(obs)
+
+
 @pytest.mark.parametrize(
-    "key", [lambda obs: obs[:0], lambda obs: [0] * 5, lambda obs: [{}], lambda obs: 1 / 0]
+    ("key", "status", "message"),
+    [
+        (lambda obs: obs[:0], Status.BAD_VALUE, "the key gives 0 keys for 1 states"),
+        (lambda obs: [0] * 5, Status.BAD_VALUE, "the key gives 5 keys for 1 states"),
+        (lambda obs: 7, Status.BAD_VALUE, "the key gives int 7 for 1 states"),
+        (lambda obs: obs.sum(), Status.BAD_VALUE, "the key gives int64 .* for 1 states"),
+        (lambda obs: [{}], Status.BAD_VALUE, "a key cannot be counted: dict {}"),
+        (lambda obs: [({}, 1)], Status.BAD_VALUE, "a key cannot be counted: tuple"),
+        (lambda obs: 1 / 0, Status.FAILED, "the key raised ZeroDivisionError"),
+        (late, Status.TIMEOUT, "the key raised TimeoutError: no answer"),
+        (late_on_reading, Status.TIMEOUT, "the key raised TimeoutError: no answer"),
+    ],
 )
-def test_a_key_that_breaks_gives_a_status(key: Any) -> None:
+def test_a_key_that_breaks_gives_a_status(key: Any, status: Status, message: str) -> None:
     reward = CountBonus(1.0, key=key)
     rollouts = visits([[1, 2]])
     scores, _ = learn(reward, rollouts)
-    assert scores.status.tolist() == [3]
-    assert "step 0" in scores.errors[0][1]
+    assert scores.status.tolist() == [status]
+    assert re.match(f"step 0: {message}", scores.errors[0][1])
     assert reward.counts == {}
-    with pytest.raises(ScoreError, match="key"):
+    with pytest.raises(ScoreError, match=f"part 'of': {status.name.lower()}: {message}"):
         scan(2.0 * reward, rollouts)
+
+
+def test_a_row_tells_of_the_worst_that_broke() -> None:
+    def key(obs: Any) -> Any:
+        return late(obs) if obs[0] == 1 else [{}] if obs[0] == 2 else [1 / 0]
+
+    scores = CountBonus(1.0, key=key)(visits([[1, 2, 3, 2]]))
+    assert scores.status.tolist() == [Status.BAD_VALUE]
+    assert scores.errors == {0: ("", "step 1: a key cannot be counted: dict {}")}
 
 
 def test_only_the_state_that_breaks_the_key_is_void() -> None:
@@ -114,6 +145,23 @@ def test_counts_of_numpy_keys_can_be_saved() -> None:
     reward = CountBonus(1.0, key=lambda obs: [(o, np.round(o, 1)) for o in obs])
     learn(reward, visits([[1, 2]]))
     assert {type(n) for key in reward.counts for n in key} <= {int, float}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda obs: torch.from_numpy(obs) // 10,
+        lambda obs: list(torch.from_numpy(obs) // 10),
+        lambda obs: [(o, torch.tensor([[1.5, 2.0]])) for o in torch.from_numpy(obs) // 10],
+    ],
+)
+def test_a_key_may_be_of_tensors(key: Any) -> None:
+    reward = CountBonus(1.0, key=key)
+    learn(reward, visits([[1, 5, 12]]))
+    assert sorted(reward.counts.values()) == [1, 2]
+    # Plain numbers, which can be saved.
+    assert pickle.loads(pickle.dumps(reward.state_dict())) == reward.state_dict()
+    assert scan(reward, visits([[9]])).values.tolist() == [[pytest.approx(1 / math.sqrt(3))]]
 
 
 def test_a_key_may_be_read_from_info() -> None:

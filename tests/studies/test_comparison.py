@@ -2,8 +2,8 @@
 
 import json
 
-from rewardsmith.studies.records import Run
-from rewardsmith.studies.run import compare, train
+from rewardsmith.studies.records import Run, write_json
+from rewardsmith.studies.run import compare, train, train_as_planned
 from rewardsmith.studies.spec import read_study
 from rewardsmith.studies.study import plan, run_study
 
@@ -50,3 +50,57 @@ def test_a_comparison_that_fails_leaves_word(study, tmp_path):
     (run.folder / "policy.zip").write_bytes(b"")
     compare(made, run, run)
     assert "error" in json.loads((run.folder / "comparison.json").read_text())
+
+
+def test_a_comparison_that_failed_is_made_again(write, tmp_path):
+    study, out = read_study(write()), tmp_path / "out"
+    run_study(study, out, workers=1)
+    run = plan(study, out)[0]
+    whole = run.note("comparison")
+    write_json(run.folder / "comparison.json", {"reference": whole["reference"], "error": "no"})
+    run_study(study, out, workers=1)
+    assert run.note("comparison") == whole
+
+
+def test_a_policy_of_a_class_in_a_file_is_compared_by_a_fresh_process(write, tmp_path):
+    """Such a class is saved by name, and a process that never read the file does not know it."""
+    path = write(
+        ("n_epochs: 2", "n_epochs: 2, policy_kwargs: {features_extractor_class: ./net.py:Net}")
+    )
+    (tmp_path / "net.py").write_text(NET)
+    study, out = read_study(path), tmp_path / "out"
+    run_study(study, out, workers=1)
+    for run in plan(study, out):
+        (run.folder / "comparison.json").unlink()
+    run_study(study, out, workers=1)
+    assert all("proxy" in run.note("comparison") for run in plan(study, out))
+
+
+NET = """
+from stable_baselines3.common.torch_layers import FlattenExtractor
+
+
+class Net(FlattenExtractor):
+    pass
+"""
+
+
+def test_the_start_of_a_learning_reward_is_of_the_policy_that_explores(study, tmp_path):
+    """As its first record is: otherwise two policies would be compared, not two states."""
+    changed = study(
+        ("threshold: 15", "threshold: 15, deterministic: true"),
+        ("final_episodes: 4, initial_steps: 50", "final_episodes: 4, initial_steps: 1"),
+        ("{beta: 0.1, key: ./toy.py:cell}", "{beta: 0.0, key: ./toy.py:cell}"),
+    )
+    run = Run("count", 0, tmp_path / "a" / "0")
+    train(changed, run)
+    compare(changed, run, run)
+    assert run.note("comparison")["initial"] == run.records()[0]["proxy"]
+
+
+def test_what_was_edited_meanwhile_is_not_kept_under_the_old_name(write, tmp_path):
+    study = read_study(write())
+    (run, *_) = plan(study, tmp_path / "out")
+    elsewhere = Run("count", 0, run.folder)
+    train_as_planned(study, elsewhere)
+    assert "was edited while it ran" in elsewhere.error

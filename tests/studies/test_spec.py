@@ -114,3 +114,23 @@ def test_fingerprint_follows_what_a_run_depends_on(study, write):
     source = path.parent / "toy.py"
     source.write_text(source.read_text() + "\n# another body\n")
     assert read_study(path).fingerprint("count") != before
+
+
+def test_numbers_that_yaml_reads_as_text(study):
+    for text, meant in (("1e-2", "0.01"), ("5E3", "5000.0")):
+        changed = ("n_steps: 64", f"n_steps: 64, ent_coef: {text}")
+        refused(study(changed), f"YAML reads {text} as text; write {meant}")
+
+
+def test_gold_is_a_plain_function(study, tmp_path):
+    toy = tmp_path / "toy.py"
+    read = study(("kind: return", "kind: function, call: ./toy.py:judged"))
+    toy.write_text(
+        toy.read_text() + "\n\n@rs.reward(step=True)\ndef judged(*obs):\n    return obs\n"
+    )
+    refused(read, "toy.yaml:6: gold/call")
+
+
+def test_a_study_is_called_after_its_file_or_its_folder(write, tmp_path):
+    assert read_study(write()).name == "toy"
+    assert read_study(write(name="study.yaml")).name == tmp_path.name

@@ -135,6 +135,29 @@ def test_padding_never_reaches_the_potential_and_only_the_guilty_row_is_void() -
     assert scores.errors == {2: ("shaping", "step 0: the potential raised KeyError: 9.0")}
 
 
+def test_look_ahead_voids_only_the_row_whose_potential_broke() -> None:
+    """Nor does it read rows that terminated, or padding."""
+
+    def known(obs: Any, action: Any) -> Any:
+        if (obs >= 8.0).any():
+            raise KeyError("unknown")
+        return obs + action
+
+    columns = {
+        "obs": [[1.0], [1.0], [1.0]],
+        "next_obs": [[2.0], [8.0], [9.0]],
+        "action": [[0.0]] * 3,
+        "next_action": [[1.0]] * 3,
+        "env_reward": [[0.0]] * 3,
+        "terminated": [[False], [True], [False]],
+    }
+    rollouts = Rollouts(steps={name: torch.tensor(column) for name, column in columns.items()})
+    scores = PotentialShaping(EnvReward(), known, 1.0, "look_ahead")(rollouts)
+    assert scores.status.tolist() == [0, 0, FAILED]
+    assert scores.values[:2, 0].tolist() == [2.0, -1.0]
+    assert scores.errors == {2: ("shaping", "step 0: the potential raised KeyError: 'unknown'")}
+
+
 def test_a_second_learner_of_another_gamma_is_refused() -> None:
     shaped = PotentialShaping(EnvReward(), laws.height)
     shaped.bind(gamma=0.9)

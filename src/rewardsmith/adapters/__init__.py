@@ -1,1 +1,1 @@
-"""Where rewards meet trainers: Gymnasium environments and Stable-Baselines3."""
+"""Where rewards meet what others wrote: environments, learners, bonuses, data files, trackers."""

@@ -4,7 +4,8 @@ A key is there only if every environment that counts has it. What Gymnasium fill
 (0 or None) is no value, and is never read as one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,21 @@ from ..core.reward import Reward
 
 
 class InfoColumns(Mapping[str, Any]):
-    """A list of info dicts, read as columns; a key counts as present if every dict has it."""
+    """A list of info dicts, read as columns; a key counts as present if every dict has it.
 
-    def __init__(self, infos: Sequence[Mapping[str, Any]]) -> None:
+    Args:
+        infos: one per environment.
+        hold: keys that are read at once, because environments may write what they told again.
+    """
+
+    def __init__(self, infos: Sequence[Mapping[str, Any]], hold: Iterable[str] = ()) -> None:
         self.infos = infos
         self._columns: dict[str, Any] = {}
+        for name in hold:
+            try:
+                self._columns[name] = _held(column_of([info[name] for info in infos]))
+            except KeyError:
+                continue
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._columns:
@@ -140,6 +151,13 @@ def column_of(values: Sequence[Any]) -> Any:
         for i, value in enumerate(values):
             column[i] = value
         return column
+
+
+def _held(column: Any) -> Any:
+    """A column that shares nothing with the values it was made of."""
+    if isinstance(column, np.ndarray):
+        return copy.deepcopy(column) if column.dtype.hasobject else column
+    return {name: _held(inner) for name, inner in column.items()}
 
 
 def read_by(reward: Reward) -> frozenset[str]:

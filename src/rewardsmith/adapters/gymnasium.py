@@ -32,7 +32,8 @@ from ..core.spec import loads
 from .columns import InfoColumns, VectorColumns, final_columns
 from .goals import GoalReward, VectorizedGoals
 from .meter import Meter
-from .observed import arrays, check_rows, final_obs, number, one
+from .observed import arrays, check_rows, check_space, final_obs, number, one
+from .recorder import Reading
 
 
 @overload
@@ -65,6 +66,9 @@ def wrap(
     environment by itself) reports ``reward``, not the task's return. That is in ``env_return``, or
     put the statistics inside.
 
+    A reward that learns is paid as it is, and does not learn here: teach it with
+    ``rs.learn(reward, rollouts)``.
+
     Args:
         env: a Gymnasium environment, single or vector.
         reward: a reward that can be computed while acting, or the plain data of one, as
@@ -76,7 +80,8 @@ def wrap(
     Raises:
         TypeError: ``env`` is no Gymnasium environment, or ``reward`` no reward.
         ValueError: the environment already pays a reward of ours; the reward cannot be computed
-            while acting; or the vector environment reuses its observation buffer.
+            while acting; or the vector environment reuses its observation buffer. At a reset: what
+            it shows is not what its space says.
         SpecError: the data describe no reward, or a node was given another gamma.
     """
     if isinstance(env, VectorEnv):
@@ -115,19 +120,22 @@ class RewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         )
         gymnasium.Wrapper.__init__(self, env)
         self.meter = Meter(_built(reward), 1, gamma=gamma, missing=missing)
+        self._keys = Reading(self.meter.reward).keys
         self._goals: GoalReward | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         obs, info = self.env.reset(seed=seed, options=options)
-        self.meter.reset(one(obs), InfoColumns([dict(info)]))
+        seen = one(obs)
+        check_space(seen, self.env.observation_space)
+        self.meter.reset(seen, InfoColumns([dict(info)], self._keys))
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, env_reward, terminated, truncated, info = self.env.step(action)
         # Copied, as the observations are: environments may reuse both.
-        next_obs, columns = one(obs), InfoColumns([dict(info)])
+        next_obs, columns = one(obs), InfoColumns([dict(info)], self._keys)
         total = self.meter.step(
             action=one(action),
             next_obs=next_obs,
@@ -234,6 +242,7 @@ class VectorRewardWrapper(VectorWrapper, RecordConstructorArgs):
         obs, info = self.env.reset(seed=seed, options=options)
         seen = arrays(obs, self._spaces[0])
         check_rows(seen, self.num_envs)
+        check_space(seen, self._spaces[0])
         left = None if rows is None or self._done is None else self._done & ~rows
         self._live, self._done = self._all, left if left is not None and left.any() else None
         self.meter.reset(seen, VectorColumns(info, self._all if rows is None else rows), rows)

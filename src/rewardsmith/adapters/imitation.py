@@ -24,6 +24,7 @@ from ..core.rollouts import Rollouts
 from ..core.scores import Scores, Status
 from .blame import check_shapes
 from .columns import read_by
+from .goals import memories
 from .meter import Meter
 
 Floats32 = NDArray[np.float32]
@@ -92,7 +93,7 @@ def reward_fn(
         SpecError: a node was given another gamma.
     """
     Meter(reward, 1, gamma=gamma)  # refuses what cannot be computed while acting
-    carrying = _carrying(reward)
+    carrying = [f"{path or 'the root'}: {node.label()}" for path, node in memories(reward)]
     if carrying:
         raise ValueError(
             f"imitation asks for single transitions in any order, but {'; '.join(carrying)} "
@@ -220,17 +221,6 @@ def _takes(call: Callable[..., Any], name: str) -> bool:
         # Written in C: it says nothing of itself.
         return False
     return name in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
-
-
-def _carrying(reward: Reward) -> list[str]:
-    """The innermost nodes that carry something along."""
-    return [
-        f"{path or 'the root'}: {node.label()}"
-        for path, node in reward.walk()
-        if isinstance(node, Reward)
-        and node.start(1) is not None
-        and all(child.start(1) is None for _, child in node.children_by_name())
-    ]
 
 
 def _plain(state: Any) -> Any:

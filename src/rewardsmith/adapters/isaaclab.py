@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.acting import Floats, Step, Terms, check_finite
+from ..core.acting import FIELDS, Floats, Step, Terms, check_finite
 from ..core.algebra import WeightedSum
 from ..core.boundary import as_numbers, told
+from ..core.catalog import nearest
 from ..core.errors import ScoreError
 from ..core.reward import Reward
 from ..signals.env_reward import EnvReward
@@ -31,7 +32,6 @@ from .blame import check_shapes
 from .columns import read_by
 from .meter import Meter
 
-_FIELDS = frozenset({"obs", "action", "next_obs", "env_reward", "terminated", "truncated", "first"})
 _TOLD = frozenset({"terminated", "truncated", "first"})
 
 
@@ -52,7 +52,10 @@ def terms_of(source: Any) -> dict[str, Any]:
     Raises:
         TypeError: something is no term, or a term that only a reward manager can resolve.
     """
-    if hasattr(source, "active_terms") and hasattr(source, "get_term_cfg"):
+    if isinstance(source, RewardManager):
+        # What ours calls active are the reward's parts.
+        found = dict(source.terms)
+    elif hasattr(source, "active_terms") and hasattr(source, "get_term_cfg"):
         found = {name: source.get_term_cfg(name) for name in source.active_terms}
     else:
         found = dict(source) if isinstance(source, Mapping) else dict(vars(source))
@@ -82,7 +85,7 @@ def reward_of(source: Any) -> WeightedSum:
         ValueError: no term, a weight that is not finite, or a name that cannot be a part's.
     """
     terms = terms_of(source)
-    for name in _FIELDS.intersection(terms):
+    for name in terms.keys() & set(FIELDS):
         raise ValueError(f"a term cannot be called {name!r}, which is a column of every step")
     weights = {name: float(term.weight) for name, term in terms.items()}
     return WeightedSum({name: EnvReward(name) for name in terms}, weights)
@@ -93,8 +96,9 @@ class RewardManager:
 
     The reward reads the terms' values by name, ``terminated``, ``truncated`` and ``first``; where
     such an environment computes its reward there are no observations yet. A term of weight 0 is not
-    computed and reads as 0. Other weights are the reward's own: a curriculum that changes a term's
-    does not change what is paid. Values go through the CPU, and nothing is learned.
+    computed and reads as 0. Else the terms' weights are not read, the reward has its own: a
+    curriculum can turn a term off and on again, and no more (see :meth:`set_term_cfg`). Values go
+    through the CPU, and nothing is learned.
 
     Args:
         reward: a reward that can be computed while acting.
@@ -116,6 +120,7 @@ class RewardManager:
                 f"the reward reads {', '.join(sorted(missing))}; there are the terms "
                 f"{', '.join(sorted(self.terms))}, and {', '.join(sorted(_TOLD))}"
             )
+        self._weights = {name: float(term.weight) for name, term in self.terms.items()}
         factors = reward.coefficients()
         names = [name for name, _ in reward.children_by_name()]
         self._factors = factors or dict.fromkeys(names or [reward.default_name()], 1.0)
@@ -167,6 +172,38 @@ class RewardManager:
                 term.func.reset(env_ids=env_ids)
         self._first[rows.cpu().numpy() if isinstance(rows, Tensor) else rows] = True
         return extras
+
+    def get_term_cfg(self, term_name: str) -> Any:
+        """A term by name. Pass what changes in it to :meth:`set_term_cfg`, which checks it.
+
+        Raises:
+            ValueError: there is no such term.
+        """
+        if term_name not in self.terms:
+            raise ValueError(
+                f"there is no term {term_name!r}{nearest(term_name, list(self.terms))}"
+            )
+        return self.terms[term_name]
+
+    def set_term_cfg(self, term_name: str, cfg: Any) -> None:
+        """Replace a term: its ``func`` and ``params`` count from the next step on.
+
+        A weight of 0 turns it off, the weight that it had when this manager was made on again. Any
+        other would change nothing, for the reward pays by its own, and is refused.
+
+        Raises:
+            TypeError: it is no term.
+            ValueError: there is no such term, or the weight is another one.
+        """
+        self.get_term_cfg(term_name)
+        term, known = terms_of({term_name: cfg})[term_name], self._weights[term_name]
+        if term.weight not in (0, known):
+            raise ValueError(
+                f"weight {term.weight} of the term {term_name!r} would change nothing: the reward "
+                f"has weights of its own. Only 0 and {known} turn the term off and on; for another "
+                "weight put a RewardManager of a reward that has it in this one's place"
+            )
+        self.terms[term_name] = term
 
     def get_active_iterable_terms(self, env_idx: int) -> list[tuple[str, list[float]]]:
         """Each part's contribution to the last step of one environment, per second."""

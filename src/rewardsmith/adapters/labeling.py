@@ -77,7 +77,8 @@ def tag(reward: Reward, data: Path, *options: Any) -> str:
     A data file is known by its name, size and time of change.
 
     Raises:
-        SpecError: the reward holds a callable without an importable name.
+        SpecError: the reward holds a callable without an importable name, or a class without one
+            in the catalog.
     """
     stat = data.stat()
     return digest([fingerprint(reward), data.name, stat.st_size, stat.st_mtime_ns, *options])
@@ -90,7 +91,7 @@ def check(reward: Reward, source: Source, *, chunk: int, rows: int) -> None:
         SpecError: a column is missing, or the reward compares rollouts that chunks would part.
     """
     for name in sorted(reward.needs - set(source.columns)):
-        if any(path.endswith(name) for path in source.text):
+        if any(path.rpartition("/")[2] == name for path in source.text):
             problem = (
                 f"column {name!r} holds text; per step, rewards of whole rollouts read numbers"
             )

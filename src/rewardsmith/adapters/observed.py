@@ -52,6 +52,39 @@ def check_rows(obs: Any, n: int) -> None:
             )
 
 
+def check_space(obs: Any, space: Any, path: str = "obs") -> None:
+    """Raise if what n environments show, [n, ...], is not what their space says.
+
+    Raises:
+        ValueError: with the column, what it is, and what the space says.
+    """
+    shown: Any
+    if isinstance(space, spaces.Dict):
+        said: Any = sorted(space.spaces)
+        shown = sorted(obs) if isinstance(obs, Mapping) else f"a {type(obs).__name__}"
+        _compare(path, "the keys ", shown, said)
+        for name, inner in space.spaces.items():
+            check_space(obs[name], inner, f"{path}[{name!r}]")
+    elif isinstance(space, spaces.Tuple):
+        shown = len(obs) if isinstance(obs, tuple) else f"a {type(obs).__name__}"
+        _compare(path, "so many members: ", shown, len(space.spaces))
+        for i, inner in enumerate(space.spaces):
+            check_space(obs[i], inner, f"{path}[{i}]")
+    elif isinstance(
+        space, spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete
+    ):
+        shown = "a dict" if isinstance(obs, Mapping) else list(np.shape(obs)[1:])
+        _compare(path, "the shape ", shown, list(space.shape or ()))
+
+
+def _compare(path: str, what: str, shown: Any, said: Any) -> None:
+    if shown != said:
+        raise ValueError(
+            f"{path} of the reset is not what observation_space says: it has {what}{shown}, the "
+            f"space {said}; let the environment declare what it shows"
+        )
+
+
 def final_obs(obs: Any, info: Mapping[str, Any], done: NDArray[np.bool_]) -> Any:
     """The observations with the last ones of the episodes that ended, of same-step autoreset.
 

@@ -7,12 +7,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.acting import Step
+from ..core.acting import FIELDS, Step
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from .columns import read_by
-
-_FIELDS = ("obs", "action", "next_obs", "env_reward", "terminated", "truncated", "first")
 
 Places: TypeAlias = list[tuple[int, int, int]]
 """Per rollout: its environment, its first step and the step after its last, counted from 0."""
@@ -23,8 +21,8 @@ class Reading:
 
     def __init__(self, reward: Reward) -> None:
         read = read_by(reward) | {"terminated", "truncated", "first"}
-        self.fields = tuple(name for name in _FIELDS if name in read)
-        self.keys = tuple(sorted(read.difference(_FIELDS)))
+        self.fields = tuple(name for name in FIELDS if name in read)
+        self.keys = tuple(sorted(read.difference(FIELDS)))
 
     def of(self, step: Step) -> dict[str, Any]:
         """The columns of one step; those of infos under ``info`` and ``prev_info``."""

@@ -51,8 +51,9 @@ class RllteBonus(Reward):
 
     Raises:
         TypeError: it is no such object.
-        ValueError: it holds a state that cannot be saved; or, in scoring, the rollouts do not fill
-            its environments, observations are dicts, or it does not give one number per step.
+        ValueError: it holds a state that cannot be saved, or is given that of another number of
+            environments; or, in scoring, the rollouts do not fill its environments, observations
+            are dicts, or it does not give one number per step.
     """
 
     def __init__(self, bonus: Any) -> None:
@@ -105,6 +106,13 @@ class RllteBonus(Reward):
         return state
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        first = next(iter(state.get("rewards", ())), state)
+        saved = first.get("n_envs", self.n_envs)
+        if saved != self.n_envs:
+            raise ValueError(
+                f"{self.label()} cannot take on the state of {saved} environments: build its bonus "
+                f"with {saved}, or begin anew without that state"
+            )
         _restored(self.bonus, state)
 
     def _lanes(self, rollouts: Rollouts) -> Int64[Tensor, "2 t n"]:

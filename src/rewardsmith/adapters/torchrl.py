@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..core.acting import FIELDS
 from ..core.learning import learn
 from ..core.reward import Reward
-from .columns import read_by
+from .columns import patched, read_by
 from .meter import TOTAL, Meter
 from .recorder import Recorder
 
 PAID, TERMS = "env_reward", "reward_terms"
-FIELDS = ("obs", "action", "next_obs", "env_reward", "terminated", "truncated", "first")
 
 
 def transform(
@@ -153,7 +153,7 @@ class Account:
         obs = self._obs(reset)
         if rows is not None and obs is not None and self._last is not None:
             # Where nothing was reset, this is not the state that the environments are in.
-            obs = _merged(self._last, obs, rows)
+            obs = patched({"obs": self._last}, {"obs": obs}, rows)["obs"]
         self._last = obs
         self.meter.reset(obs, Entries(reset, self.names, batch), rows)
 
@@ -296,11 +296,3 @@ def _flags(value: torch.Tensor, batch: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def _tensor(values: Any, like: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(values, dtype=torch.float32, device=like.device).reshape(like.shape)
-
-
-def _merged(old: Any, new: Any, rows: NDArray[np.bool_]) -> Any:
-    """The old values, with the new ones in some rows."""
-    if isinstance(new, Mapping):
-        return {name: _merged(old[name], value, rows) for name, value in new.items()}
-    wide = rows.reshape(-1, *[1] * (new.ndim - 1))
-    return np.where(wide, new, old)

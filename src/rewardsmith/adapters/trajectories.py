@@ -160,6 +160,12 @@ def write_trajectories(path: Path | str, rollouts: Rollouts | Iterable[Rollouts]
     Rows that hold several episodes are cut; padding and dummy steps are left out. The file appears
     when it is whole.
 
+    Minari opens an HDF5 file of ours as ``main_data.hdf5`` in a folder whose ``metadata.json`` has
+    ``data_format`` (``"hdf5"``), ``dataset_id``, ``minari_version``, ``total_episodes``,
+    ``total_steps``, ``observation_space`` and ``action_space`` as its ``serialize_space`` writes
+    them, and ``jpeg_encoding`` (false: images are written as they are). Rollouts do not know their
+    spaces, so that file is not written here.
+
     Args:
         path: an ``.hdf5`` or ``.h5`` file, laid out as Minari's ``main_data.hdf5``, or a
             ``.parquet`` file with a row per episode.

@@ -47,7 +47,7 @@ def study(
     """Train under each candidate reward, compare, report."""
     from .study import study_command
 
-    study_command(file, out or Path("runs") / file.stem, seeds, workers)
+    study_command(file, out, seeds, workers)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``rewardsmith score``: label a data set with a reward."""
+"""``rewardsmith score``: label trajectories with a reward."""
 
 import math
 import sys
@@ -30,7 +30,7 @@ def score_command(
     gamma: float | None,
     steps: bool,
 ) -> None:
-    """Score every rollout of a data set; exits 1 if that was interrupted or a row raised."""
+    """Score every episode of a file; exits 1 if that was interrupted or a row raised."""
     try:
         from ..adapters.columns import read_by
         from ..adapters.labeling import check, label, tag

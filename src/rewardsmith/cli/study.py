@@ -12,9 +12,10 @@ from ..core.errors import SpecError
 from ..studies.spec import Study, read_study
 
 
-def study_command(file: Path, out: Path, seeds: int | None, workers: int | None) -> None:
+def study_command(file: Path, out: Path | None, seeds: int | None, workers: int | None) -> None:
     """Run a study and say where its report is; exits 1 if a run failed."""
     study = read_study(file, seeds=seeds)
+    out = out or Path("runs") / study.name
     try:
         from ..studies.study import plan, run_study
     except ImportError as error:

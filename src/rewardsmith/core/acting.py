@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .reward import Reward
 
 Floats: TypeAlias = NDArray[np.float64]
-_COLUMNS = ("obs", "action", "next_obs", "env_reward", "terminated", "truncated", "first")
-_NOT_INFO = frozenset({*_COLUMNS, "info", "prev_info"})
+FIELDS = ("obs", "action", "next_obs", "env_reward", "terminated", "truncated", "first")
+"""A step's own columns; any other is a key of ``info``."""
+_NOT_INFO = frozenset({*FIELDS, "info", "prev_info"})
 _TYPES = {"env_reward": np.float64, "terminated": np.bool_, "truncated": np.bool_}
 
 
@@ -54,7 +55,7 @@ class Step:
         Raises:
             MissingColumn: there is neither; as for :meth:`before` and :meth:`after`.
         """
-        if name in _COLUMNS:
+        if name in FIELDS:
             return self._known(getattr(self, name), name, needed_by)
         return self._key(self.info, name, needed_by)
 
@@ -83,7 +84,7 @@ class Step:
             raise MissingColumn(name, needed_by=needed_by, present=present) from None
 
     def _present(self, info: Mapping[str, Any]) -> list[str]:
-        return [*(name for name in _COLUMNS if getattr(self, name) is not None), *info]
+        return [*(name for name in FIELDS if getattr(self, name) is not None), *info]
 
 
 class Terms:
@@ -121,7 +122,7 @@ def step_of(rollouts: Rollouts, t: int) -> Step:
         return column[:, t].numpy()
 
     steps = rollouts.steps
-    fields: dict[str, Any] = {name: at(steps[name]) if name in steps else None for name in _COLUMNS}
+    fields: dict[str, Any] = {name: at(steps[name]) if name in steps else None for name in FIELDS}
     for name, kind in _TYPES.items():
         if name in steps:
             fields[name] = fields[name].astype(kind)
@@ -160,6 +161,13 @@ def scan(reward: "Reward", rollouts: Rollouts) -> Scores:
         above, _, name = path.rpartition("/")
         scores.part(above).parts[name] = Scores.dense(torch.from_numpy(part), at)
     return scores
+
+
+def void(values: Floats, *read: Floats) -> Floats:
+    """NaN where something that was read is no finite number: what hides it must not replace it."""
+    for part in read:
+        values = np.where(np.isfinite(part), values, np.nan)
+    return values
 
 
 def check_finite(values: Floats, out: Terms, live: NDArray[np.bool_]) -> None:

@@ -23,7 +23,14 @@ class Advantages:
     def __post_init__(self) -> None:
         if len(self.values) != len(self.keep):
             raise ValueError(f"{len(self.values)} advantages, {len(self.keep)} keep flags")
-        finite = self.values.isfinite().reshape(len(self.values), -1).all(dim=1)
+        if self.weight is not None and self.weight.shape[:1] != self.keep.shape:
+            raise ValueError(f"{len(self.weight)} rows of weights, {len(self.keep)} keep flags")
+        by_step = self.values.ndim == 2
+        if self.weight is not None and by_step and self.weight.shape != self.values.shape:
+            shapes = f"{[*self.values.shape]} and {[*self.weight.shape]}"
+            raise ValueError(f"advantages and their weights have the shapes {shapes}")
+        finite = self.values.isfinite()
+        finite = finite.all(dim=1) if by_step else finite
         if not bool(finite[self.keep].all()):
             row = int((self.keep & ~finite).nonzero()[0])
             raise ValueError(f"row {row} trains on an advantage that is not finite")

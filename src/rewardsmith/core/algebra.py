@@ -21,7 +21,7 @@ import numpy as np
 from torch import nn
 
 from . import combination
-from .acting import Floats, Step, Terms
+from .acting import Floats, Step, Terms, void
 from .catalog import method
 from .reward import Reward
 from .rollouts import Rollouts
@@ -142,7 +142,8 @@ class Min(_Parts):
 
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
         values, carry = self.step_children(s, carry, out)
-        return np.min(list(values.values()), axis=0), carry
+        table = np.stack(list(values.values()))
+        return void(np.min(table, axis=0), *table), carry
 
 
 @method("scale", kind="transform")
@@ -231,7 +232,7 @@ def check_parts(parts: Mapping[str, Reward]) -> None:
             raise ValueError(f"part name {name!r} is taken by logs and modules; use another")
 
 
-RESERVED = frozenset({"total"}) | frozenset(dir(nn.ModuleDict))
+RESERVED = frozenset({"total"}) | frozenset(dir(nn.ModuleDict()))
 """Names that part paths cannot take: the root's key in logs, and what ModuleDict itself defines."""
 
 

@@ -56,13 +56,23 @@ def score_batch(call: Callable[..., Any], columns: Mapping[str, Any], n: int) ->
 
 
 def score_rows(
-    call: Callable[..., Any], columns: Mapping[str, Any], rows: NDArray[np.int64]
+    call: Callable[..., Any],
+    columns: Mapping[str, Any],
+    rows: NDArray[np.int64],
+    axis: "AxisCheck | None" = None,
 ) -> list[Outcome]:
     """Call a function of arrays on some rows of them: padding never reaches it.
 
-    Where it raises, each row is tried by itself, so that only the guilty ones are blamed.
+    Where it raises, each row is tried by itself, so that only the guilty ones are blamed. A
+    function that reads the wrong axis (if that is looked at) scores no row.
     """
-    outcomes = score_batch(call, take(columns, rows), len(rows))
+    taken = take(columns, rows)
+    outcomes = score_batch(call, taken, len(rows))
+    if axis is not None and all(status == Status.SCORED for _, status, _ in outcomes):
+        try:
+            axis(call, taken, len(rows))
+        except ScoreError as error:
+            return [(0.0, Status.BAD_VALUE, error.message)] * len(rows)
     if len(rows) > 1 and all(
         status in (Status.FAILED, Status.TIMEOUT) for _, status, _ in outcomes
     ):
@@ -77,16 +87,30 @@ def take(column: Any, rows: Any) -> Any:
     return column[rows]
 
 
-def check_axis(call: Callable[..., Any], columns: Mapping[str, Any], n: int) -> None:
-    """Refuse a function that reads the wrong axis of its arrays where the shapes happen to fit.
+class AxisCheck:
+    """Refuses a function that reads the wrong axis of its arrays where the shapes happen to fit.
 
     ``obs[2]`` of observations [4, 4] gives four numbers, none of them a row's own. One row alone
-    shows it. Only such coincidences are looked at, so that a function is called once more at most.
-
-    Raises:
-        ScoreError: given one row, it does not return one number.
+    shows it. Only such coincidences are looked at, and each number of rows once, so that a function
+    is hardly called more often.
     """
-    if n == 1 or not any(n in shape[1:] for shape in _shapes(columns)):
+
+    def __init__(self) -> None:
+        self._checked = {0, 1}
+
+    def __call__(self, call: Callable[..., Any], columns: Mapping[str, Any], n: int) -> None:
+        """Look at a function that was called on n rows.
+
+        Raises:
+            ScoreError: given one row, it does not return one number.
+        """
+        if n not in self._checked:
+            _check_axis(call, columns, n)
+            self._checked.add(n)
+
+
+def _check_axis(call: Callable[..., Any], columns: Mapping[str, Any], n: int) -> None:
+    if not any(n in shape[1:] for shape in _shapes(columns)):
         return
     try:
         one = np.shape(call(**take(columns, slice(1))))

@@ -85,14 +85,21 @@ def weighted_mean(
 
 def product(parts: Mapping[str, Scores], rollouts: Rollouts) -> Scores:
     """``prod_k r_k``; an outcome multiplies every step."""
-    return _joint(parts, rollouts, factor_view, product_of)
+    status = all_scored(parts)
+    if all(part.at is None for part in parts.values()):
+        values = product_of([part.values for part in parts.values()])
+        return Scores.outcome(values, status, errors=first_errors(parts, status), parts=dict(parts))
+    views = [factor_view(part, rollouts) for part in parts.values()]
+    at = torch.stack([at for _, at in views]).all(dim=0)
+    return _dense(product_of([value for value, _ in views]), at, status, parts)
 
 
 def minimum(parts: Mapping[str, Scores], rollouts: Rollouts) -> Scores:
     """``min_k r_k``; an outcome takes part on the last action step only."""
     status = all_scored(parts)
     if all(part.at is None for part in parts.values()):
-        return _joint(parts, rollouts, dense_view, minimum_of)
+        values = minimum_of([part.values for part in parts.values()])
+        return Scores.outcome(values, status, errors=first_errors(parts, status), parts=dict(parts))
     dense = {name: part for name, part in parts.items() if part.at is not None}
     values = minimum_of([part.values for part in dense.values()])
     at = torch.stack([part.at for part in dense.values() if part.at is not None]).all(dim=0)
@@ -138,21 +145,6 @@ def product_of(values: list[Tensor]) -> Tensor:
 def minimum_of(values: list[Tensor]) -> Tensor:
     """The elementwise minimum of some tensors."""
     return torch.stack(values).amin(dim=0)
-
-
-def _joint(
-    parts: Mapping[str, Scores],
-    rollouts: Rollouts,
-    view: Callable[[Scores, Rollouts], tuple[Tensor, Tensor]],
-    combine: Callable[[list[Tensor]], Tensor],
-) -> Scores:
-    status = all_scored(parts)
-    if all(part.at is None for part in parts.values()):
-        values = combine([part.values for part in parts.values()])
-        return Scores.outcome(values, status, errors=first_errors(parts, status), parts=dict(parts))
-    views = [view(part, rollouts) for part in parts.values()]
-    at = torch.stack([at for _, at in views]).all(dim=0)
-    return _dense(combine([value for value, _ in views]), at, status, parts)
 
 
 def _dense(

@@ -12,8 +12,8 @@ import torch
 
 from .acting import Floats, Step, Terms, step_of
 from .boundary import (
+    AxisCheck,
     as_numbers,
-    check_axis,
     gather,
     is_async,
     run,
@@ -66,7 +66,7 @@ class Function(Reward):
         self.call, self.batched, self.on_step_failure = call, batched, on_step_failure
         # `step` names the method by which a reward acts, so the flag lives beside it.
         self.by_step = step
-        self._axis_checked = False
+        self._axis = AxisCheck()
         self.required, self.optional = argument_names(call)
         self.declare(needs=self.required, granularity="dense" if step else "outcome")
 
@@ -122,20 +122,22 @@ class Function(Reward):
         values = torch.zeros(n, horizon)
         at = rollouts.action_mask.clone()
         failed_at = torch.zeros(n, horizon, dtype=torch.bool)
-        status = torch.zeros(n, dtype=torch.int8)
+        status, found = torch.zeros(2, n, dtype=torch.int8)
         errors: dict[int, tuple[str, str]] = {}
         for t in range(horizon):
             live = rollouts.action_mask[:, t].nonzero().flatten().numpy()
             s = step_of(rollouts, t)
-            outcomes = score_rows(self.call, self._columns(s.column, s), live)
+            outcomes = score_rows(self.call, self._columns(s.column, s), live, self._axis)
             for row, (value, verdict, text) in zip(live.tolist(), outcomes, strict=True):
                 values[row, t] = value
                 at[row, t] = verdict == Status.SCORED
                 if verdict > Status.ABSTAINED:
                     failed_at[row, t] = True
                     errors.setdefault(row, ("", f"step {t}: {text}"))
-                    if self.on_step_failure == "row":
-                        status[row] = max(int(status[row]), int(verdict))
+                    found[row] = max(int(found[row]), int(verdict))
+        # Skipping leaves what was scored; with nothing left, the row has broken and not abstained.
+        voided = found > 0 if self.on_step_failure == "row" else ~at.any(dim=1)
+        status = torch.where(voided, found, status)
         return Scores.dense(values, at, status, errors=errors, failed_at=failed_at)
 
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
@@ -143,9 +145,7 @@ class Function(Reward):
         columns = self._columns(s.column, s)
         try:
             values = as_numbers(self.call(**columns), n)
-            if not self._axis_checked:
-                check_axis(self.call, columns, n)
-                self._axis_checked = True
+            self._axis(self.call, columns, n)
         except ScoreError as error:
             raise ScoreError(error.message, part=out.path) from error.__cause__
         except RewardsmithError:

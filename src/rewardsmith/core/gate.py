@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int8
 from torch import Tensor
 
-from .acting import Floats, Step, Terms
+from .acting import Floats, Step, Terms, void
 from .algebra import all_dense
 from .catalog import Paper, method
 from .combination import dense_view, factor_view, failed_anywhere
@@ -131,5 +131,8 @@ class Gate(Reward):
 
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
         values, carry = self.step_children(s, carry, out)
-        passed = np.where(self._reached(values["condition"]), values["of"], 0.0)
-        return passed + values["condition"] if self.accumulate else passed, carry
+        condition = values["condition"]
+        passed = np.where(self._reached(condition), values["of"], 0.0)
+        # A comparison would make a number of a condition that is none.
+        passed = void(passed, condition)
+        return passed + condition if self.accumulate else passed, carry

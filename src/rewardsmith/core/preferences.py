@@ -48,7 +48,8 @@ def win_rate(preferences: Preferences, n: int) -> Scores:
     """Each row's mean probability of winning its comparisons.
 
     ``values[i] = mean over comparisons of i of (p where i is a, 1 - p where i is b)``, over the
-    comparisons that were scored; a row without one has abstained.
+    comparisons that were scored. A row without one takes the worst status of its comparisons; one
+    that was compared with nobody has abstained.
 
     Args:
         preferences: comparisons among n rows.
@@ -59,5 +60,9 @@ def win_rate(preferences: Preferences, n: int) -> Scores:
     wins = torch.zeros(n).index_add(0, preferences.a, preferences.p.float() * keep)
     wins = wins.index_add(0, preferences.b, (1 - preferences.p.float()) * keep)
     count = torch.zeros(n).index_add(0, preferences.a, keep).index_add(0, preferences.b, keep)
-    compared = torch.where(count > 0, int(Status.SCORED), int(Status.ABSTAINED)).to(torch.int8)
+    worst = torch.full((n,), int(Status.ABSTAINED), dtype=torch.int8)
+    if status is not None:
+        for side in (preferences.a, preferences.b):
+            worst = worst.scatter_reduce(0, side, status, "amax")
+    compared = torch.where(count > 0, int(Status.SCORED), worst).to(torch.int8)
     return Scores.outcome(wins / count.clamp(min=1), compared)

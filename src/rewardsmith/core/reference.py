@@ -51,14 +51,16 @@ class Reference:
 
     @classmethod
     def of(cls, call: Callable[..., Any]) -> "Reference":
-        """The reference of a callable.
+        """The reference of a callable: by its own name, or by the one it was resolved from.
 
         Raises:
             SpecError: it has no importable name (a lambda, or a function inside another).
         """
         qualname = str(getattr(call, "__qualname__", ""))
         module = sys.modules.get(str(getattr(call, "__module__", "")))
-        if not qualname or "<" in qualname or module is None:
+        if module is None or not _holds(module, qualname, call):
+            if id(call) in _RESOLVED:
+                return _RESOLVED[id(call)][1]
             raise SpecError(
                 f"{qualname or call!r} has no importable name; move it to the top level of a module"
             )
@@ -80,6 +82,16 @@ class Reference:
 
 
 _LOADED = "_rewardsmith_file_"
+_RESOLVED: dict[int, tuple[Any, Reference]] = {}
+"""What was resolved, by identity, with its name: an object may not know what it is called."""
+
+
+def _holds(module: ModuleType, qualname: str, call: Any) -> bool:
+    """Whether that name in a module is the callable, or a reward made of it by ``@reward``."""
+    found: Any = module
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    return found is not None and (found is call or getattr(found, "call", None) is call)
 
 
 def resolve(reference: Reference) -> Any:
@@ -99,6 +111,8 @@ def resolve(reference: Reference) -> Any:
             hint = nearest(name, [n for n, v in vars(target).items() if callable(v)], or_all=False)
             raise SpecError(f"{reference.where} has no {reference.qualname!r}{hint}")
         target = getattr(target, name)
+    if callable(target):
+        _RESOLVED[id(target)] = target, reference
     return target
 
 

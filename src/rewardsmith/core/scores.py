@@ -147,17 +147,22 @@ class Scores:
             raise ValueError(f"parts {list(names)} mix granularities {sorted(kinds)}")
         return torch.stack([self.parts[name].values for name in names], dim=-1)
 
-    def resolve(self, missing: Literal["missing", "raise"] | float = "missing") -> "Scores":
+    def resolve(
+        self,
+        missing: Literal["missing", "raise"] | float = "missing",
+        rollouts: Rollouts | None = None,
+    ) -> "Scores":
         """Apply the caller's policy to rows without a score, once.
 
         Args:
             missing: ``"missing"`` leaves them out (they keep their status), ``"raise"`` raises at
                 the first one that broke (abstaining is not breaking), a finite number scores the
-                row with it (a dense row: at its first step).
+                row with it (a dense row: on its last action step, where outcomes are paid).
+            rollouts: what was scored; needed for a number where the scores are dense.
 
         Raises:
             ScoreError: with the row, the part and what went wrong.
-            ValueError: the number is not finite.
+            ValueError: the number is not finite, or dense scores came without their rollouts.
         """
         if missing == "missing":
             return self
@@ -175,9 +180,12 @@ class Scores:
         if self.at is None:
             values = torch.where(self.scored, self.values, number)
             return Scores(values, status, errors=self.errors, parts=self.parts, info=self.info)
+        if rollouts is None:
+            raise ValueError("dense scores: resolve(number, rollouts) says where rows end")
+        rows = (~self.scored).nonzero().flatten()
+        last = rollouts.last_action()[rows]
         values, at = self.values.clone(), self.at.clone()
-        values[~self.scored, 0] = number
-        at[~self.scored, 0] = True
+        values[rows, last], at[rows, last] = number, True
         return Scores(
             values, status, at, self.failed_at, errors=self.errors, parts=self.parts, info=self.info
         )

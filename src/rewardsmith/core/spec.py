@@ -6,7 +6,6 @@ callable is a reference, a mapping of nodes holds named children, and the rest i
 
 import types
 from collections.abc import Callable, Hashable, Mapping
-from collections.abc import Callable as AbstractCallable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -22,8 +21,10 @@ from .node import Node, parameters
 from .reference import Reference, resolve
 from .reward import Reward
 
-# The keys of a reward.yaml beside `reward`; their rooms read them.
-TOP_LEVEL = ("columns", "reward", "advantage", "sampler", "relabel")
+TOP_LEVEL = ("columns", "reward")
+"""The keys of a ``reward.yaml``."""
+PLANNED = ("advantage", "sampler", "relabel")
+"""Those that are kept free; nothing reads them yet, and what nobody reads must not be accepted."""
 
 
 def load(path: Path | str) -> Reward:
@@ -47,6 +48,8 @@ def _reward_of(document: Document, base: Path | None = None) -> Reward:
         found = f", this has {', '.join(map(repr, data))}" if isinstance(data, Mapping) else ""
         raise document.error(f"a reward spec is a mapping with the key 'reward'{found}", ())
     for key in data:
+        if key in PLANNED:
+            raise document.error(f"{key!r} is not supported yet; leave it out", (key,))
         if key not in TOP_LEVEL:
             raise document.error(f"unknown key {key!r}{nearest(str(key), TOP_LEVEL)}", (key,))
     node = build(data["reward"], document, ("reward",), base=base)
@@ -245,7 +248,7 @@ def _shape(hint: Any) -> Literal["node", "nodes", "callable", "plain"]:
         return "node"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "nodes" if _shape(get_args(hint)[1]) == "node" else "plain"
-    if hint in (Callable, AbstractCallable) or origin is AbstractCallable:
+    if hint is Callable or origin is Callable:
         return "callable"
     return "plain"
 
@@ -260,8 +263,19 @@ def _dump(node: Node, path: str, base: Path, seen: dict[int, dict[str, Any]]) ->
         name: _plain(value, f"{path}/{name}" if path else name, base, seen)
         for name, value in node.arguments().items()
     }
-    seen[id(node)] = {node.method_name or type(node).__name__: arguments}
+    seen[id(node)] = {_catalog_name(node, path): arguments}
     return seen[id(node)]
+
+
+def _catalog_name(node: Node, path: str) -> str:
+    name = vars(type(node)).get("method_name", "")
+    if not name:
+        raise SpecError(
+            f"{type(node).__name__} has no name that a spec could hold; give the class one with "
+            '@method("its_name", kind=...)',
+            path=path,
+        )
+    return str(name)
 
 
 def _plain(value: Any, path: str, base: Path, seen: dict[int, dict[str, Any]]) -> Any:

@@ -14,11 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rewardsmith.report.moments import PairMoments
-
 __all__ = [
     "CurveBand",
-    "PairMoments",
     "ThresholdSummary",
     "bootstrap_interval",
     "curve_band",

@@ -1,15 +1,16 @@
 """Count bonus: pay for states that were seen rarely."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..core.acting import Floats, Step, Terms, step_of
-from ..core.boundary import shown, take, told
+from ..core.boundary import broken, shown, take
 from ..core.catalog import Paper, method
 from ..core.errors import ScoreError
 from ..core.function import argument_names
@@ -76,13 +77,13 @@ class CountBonus(Reward):
         first = rollouts.first().tolist()
         for t in range(horizon):
             for row, (key, error) in self._live_keys(rollouts, t):
-                if error:
-                    status[row] = int(Status.FAILED)
-                    errors.setdefault(row, ("", f"step {t}: {error}"))
-                else:
+                if error is None:
                     if first[row][t]:
                         visits[row].clear()
                     values[row, t] = self._bonus(self._seen(key, visits[row]))
+                elif error.status > status[row]:
+                    status[row] = int(error.status)
+                    errors[row] = ("", f"step {t}: {error}")
         return Scores.dense(values, rollouts.action_mask, status, errors=errors)
 
     def start(self, n: int) -> Any:
@@ -93,8 +94,9 @@ class CountBonus(Reward):
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
         try:
             keys = self._keys(self._columns(s), len(s.first))
-        except ScoreError as error:
-            raise ScoreError(error.message, part=out.path) from error.__cause__
+        except _NoKeysError as error:
+            name = error.status.name.lower()
+            raise ScoreError(f"{name}: {error}", part=out.path) from error.__cause__
         if not self.revisits:
             return self._bonus(np.array([self.counts.get(key, 0) for key in keys], float)), carry
         if carry["updates"] != self._updates:
@@ -119,7 +121,7 @@ class CountBonus(Reward):
         """Count the states that were reached. Metric: how many different ones there are by now."""
         for t in range(rollouts.n_steps):
             for _, (key, error) in self._live_keys(rollouts, t):
-                if not error:
+                if error is None:
                     self.counts[key] = self.counts.get(key, 0) + 1
         self._updates += 1
         return {"states": float(len(self.counts))}
@@ -137,46 +139,65 @@ class CountBonus(Reward):
     def _columns(self, s: Step) -> dict[str, Any]:
         return {name: s.after(name, needed_by=self.method_name) for name in self._names}
 
-    def _live_keys(self, rollouts: Rollouts, t: int) -> list[tuple[int, tuple[Any, str]]]:
+    def _live_keys(
+        self, rollouts: Rollouts, t: int
+    ) -> "list[tuple[int, tuple[Any, _NoKeysError | None]]]":
         """The rows that act at step t, each with its key, or with what went wrong."""
         rows = rollouts.action_mask[:, t].nonzero().flatten().numpy()
         columns = self._columns(step_of(rollouts, t))
+        found: list[tuple[Any, _NoKeysError | None]]
         try:
-            found = [(key, "") for key in self._keys(take(columns, rows), len(rows))]
-        except ScoreError:
+            found = [(key, None) for key in self._keys(take(columns, rows), len(rows))]
+        except _NoKeysError:
             # One state that breaks the key must not take the others along.
             found = [self._try_key(take(columns, rows[i : i + 1])) for i in range(len(rows))]
         return list(zip(rows.tolist(), found, strict=True))
 
-    def _try_key(self, columns: Mapping[str, Any]) -> tuple[Any, str]:
+    def _try_key(self, columns: Mapping[str, Any]) -> "tuple[Any, _NoKeysError | None]":
         try:
-            return self._keys(columns, 1)[0], ""
-        except ScoreError as error:
-            return None, error.message
+            return self._keys(columns, 1)[0], None
+        except _NoKeysError as error:
+            return None, error
 
     def _keys(self, columns: Mapping[str, Any], n: int) -> list[Any]:
         """A plain hashable key per state.
 
         Raises:
-            ScoreError: the key function raised, or gave something else than n hashable keys.
+            _NoKeysError: the key function raised, or gave something else than n hashable keys.
         """
         if self.key is None:
             return digests(columns["obs"])
         try:
-            keys = [_frozen(key) for key in self.key(**columns)]
+            returned = self.key(**columns)
+            # It may be lazy, and break only when it is read.
+            keys = [_frozen(key) for key in returned] if np.iterable(returned) else None
         except Exception as error:
-            raise ScoreError(f"failed: the key {told(error)}") from error
-        if len(keys) != n:
-            raise ScoreError(f"bad_value: the key gives {len(keys)} keys for {n} states")
+            _, status, text = broken(error)
+            raise _NoKeysError(status, f"the key {text}") from error
+        if keys is None or len(keys) != n:
+            found = shown(returned) if keys is None else f"{len(keys)} keys"
+            raise _NoKeysError(Status.BAD_VALUE, f"the key gives {found} for {n} states")
         for key in keys:
-            if not isinstance(key, Hashable):
-                raise ScoreError(f"bad_value: a key cannot be counted: {shown(key)}")
+            try:
+                hash(key)
+            except TypeError:
+                raise _NoKeysError(
+                    Status.BAD_VALUE, f"a key cannot be counted: {shown(key)}"
+                ) from None
         return keys
+
+
+class _NoKeysError(Exception):
+    """States without keys: why, as a row's status and in words."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def _frozen(key: Any) -> Any:
     """A key of plain Python numbers and tuples, which hash alike and can be saved."""
-    if isinstance(key, np.ndarray | np.generic):
+    if isinstance(key, np.ndarray | np.generic | Tensor):
         key = key.tolist()
     return tuple(map(_frozen, key)) if isinstance(key, list | tuple) else key
 

@@ -124,7 +124,10 @@ class Gold:
     def __init__(self, study: Study) -> None:
         self.study, self.section = study, study.section.gold
         self.call = study.gold_function()
-        self.names = argument_names(self.call)[0] if self.call else ()
+        try:
+            self.names = argument_names(self.call)[0] if self.call else ()
+        except ValueError as error:
+            raise study.document.error(str(error), ("gold", "call")) from error
 
     def step(self, s: Step) -> Floats:
         """Gold of one step, [n].

@@ -3,18 +3,13 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..adapters.meter import TOTAL
 from ..adapters.sb3.env import RewardVecEnv
-from ..adapters.sb3.evaluation import Played, act, play, undisturbed
+from ..adapters.sb3.evaluation import Played, play
 from ..core.reward import Reward
-from ..report.images import png
 from ..report.moments import PairMoments
 from .environments import Gold
-
-_KEPT_FRAMES = 32
-_SHOWN_FRAMES = 10
 
 
 def evaluate(
@@ -79,58 +74,3 @@ def _parts(reward: Reward, played: Played) -> dict[str, dict[str, float]]:
             if name.startswith("part:")
         )
     }
-
-
-def film(
-    model: Any, env: RewardVecEnv, gold: Gold, *, seed: int, deterministic: bool, steps: int = 1000
-) -> dict[str, Any] | None:
-    """One episode of a policy as a few frames with their rewards; None where nothing renders.
-
-    ``env`` holds one environment. Memory stays flat: every other frame is dropped whenever 32 are
-    held.
-    """
-    frames: list[dict[str, Any]] = []
-    stride, length, totals = 1, 0, np.zeros(2)
-    with undisturbed(model, seed):
-        env.seed(seed)
-        obs: Any = env.reset()
-        memory, begins = None, np.ones(1, dtype=np.bool_)
-        done = False
-        picture = _picture(env)
-        if picture is None:
-            return None
-        frames.append({"step": 0, "png": png(picture)})
-        while not done and length < steps:
-            action, memory = act(model, env, obs, memory, begins, deterministic)
-            # SB3 resets by itself at the end, so the state before the last action is the last seen.
-            picture = _picture(env)
-            obs, _, dones, _ = env.step(action)
-            assert env.meter.last is not None
-            done, begins, length = bool(dones[0]), dones, length + 1
-            terms = {path: float(values[0]) for path, values in env.meter.terms.items()}
-            totals += [float(gold.step(env.meter.last)[0]), terms[TOTAL]]
-            if (length - 1) % stride == 0 or done:
-                told = {"step": length, "total": terms.pop(TOTAL), "parts": _outer(terms)}
-                assert picture is not None
-                frames.append(told | {"png": png(picture)})
-            if len(frames) > _KEPT_FRAMES:
-                frames, stride = frames[::2], stride * 2
-    shown = frames[1:]
-    if len(shown) > _SHOWN_FRAMES:
-        picked = np.linspace(0, len(shown) - 1, _SHOWN_FRAMES).round().astype(int)
-        shown = [shown[i] for i in picked]
-    return {
-        "gold": float(totals[0]),
-        "proxy": float(totals[1]),
-        "length": length,
-        "frames": shown,
-    }
-
-
-def _picture(env: RewardVecEnv) -> NDArray[Any] | None:
-    image = env.unwrapped.envs[0].render()  # type: ignore[attr-defined]
-    return image if isinstance(image, np.ndarray) and image.ndim == 3 else None
-
-
-def _outer(terms: dict[str, float]) -> dict[str, float]:
-    return {path: value for path, value in terms.items() if "/" not in path}

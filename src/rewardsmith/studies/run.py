@@ -4,7 +4,6 @@ This is what a worker process does. Everything random follows from the seed, and
 disturb training, so a run that is repeated gives the same records.
 """
 
-import base64
 import importlib.metadata
 import math
 import multiprocessing
@@ -14,7 +13,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,13 +22,28 @@ from stable_baselines3.common.logger import KVWriter, configure
 from ..adapters.sb3.callback import RewardCallback
 from ..adapters.sb3.env import RewardVecEnv
 from ..adapters.trackers import TrackerWriter, tracker
-from ..core.errors import RewardsmithError
+from ..core.errors import RewardsmithError, SpecError
 from ..core.fingerprint import fingerprint
+from ..core.reward import Reward
 from ..core.spec import dump
 from .environments import Gold, algorithm, make_learner, make_reward_env, spread
-from .evaluation import evaluate, film
+from .evaluation import evaluate
 from .records import Run, write_json
 from .spec import Study
+
+
+def train_as_planned(study: Study, run: Run) -> None:
+    """Carry out a run whose folder says what it is of; a worker may read its files much later."""
+    try:
+        planned = run.folder.parent.name == study.folder(run.reward)
+    except SpecError as error:
+        run.fail(f"a file that the study names was edited while it ran: {error}", "")
+        return
+    if planned:
+        train(study, run)
+    else:
+        told = "a file that the study names was edited while it ran; run the same command again"
+        run.fail(told, "")
 
 
 def train(study: Study, run: Run) -> None:
@@ -60,12 +73,8 @@ def compare(study: Study, run: Run, reference: Run) -> None:
 
 def _earned(study: Study, run: Run, source: Run, policy: str) -> float:
     """The mean return of a saved policy under a run's final reward."""
-    reward = study.reward(run.reward)
-    reward.load_state_dict(torch.load(run.folder / "reward.pt", weights_only=True))
-    model = algorithm(study).load(source.folder / f"{policy}.zip", device="cpu")
-    gamma = getattr(model, "gamma", None)
-    if gamma is not None:
-        reward.bind(gamma=float(gamma))
+    model = saved(study, source, policy)
+    reward = final_reward(study, run, model)
     env = _evaluation_env(study, reward, run.seed)
     section = study.section.evaluation
     found = evaluate(
@@ -74,10 +83,34 @@ def _earned(study: Study, run: Run, source: Run, policy: str) -> float:
         Gold(study),
         episodes=section.final_episodes,
         seed=spread(run.seed, "evaluation"),
-        deterministic=section.deterministic,
+        deterministic=section.deterministic and policy != "initial",
     )
     env.close()
     return float(found["proxy"])
+
+
+def saved(study: Study, run: Run, policy: str) -> Any:
+    """A policy of a run: ``initial`` or ``policy``, which is the final one."""
+    # A policy is saved with the names of its classes: a file's are known once it was imported.
+    study.params()
+    # Nothing will be replayed; hindsight replay would not even load without an environment.
+    without: dict[str, Any] = {
+        "replay_buffer_class": None,
+        "replay_buffer_kwargs": {},
+        "buffer_size": 1,
+    }
+    path = run.folder / f"{policy}.zip"
+    return algorithm(study).load(path, device="cpu", custom_objects=without)
+
+
+def final_reward(study: Study, run: Run, model: Any) -> Reward:
+    """A run's reward as its training left it."""
+    reward = study.reward(run.reward)
+    reward.load_state_dict(torch.load(run.folder / "reward.pt", weights_only=True))
+    gamma = getattr(model, "gamma", None)
+    if gamma is not None:
+        reward.bind(gamma=float(gamma))
+    return reward
 
 
 def _said(error: Exception) -> str:
@@ -129,7 +162,6 @@ def _train(study: Study, run: Run, outputs: list[KVWriter]) -> None:
     recorder.record(model, model.num_timesteps, "final")
     model.save(run.folder / "policy.zip")
     torch.save(reward.state_dict(), run.folder / "reward.pt")
-    _film(study, run, model, reward)
     env.close()
     recorder.env.close()
     run.finish({"seconds": round(time.monotonic() - started, 1), "steps": model.num_timesteps})
@@ -186,28 +218,6 @@ def _evaluation_env(study: Study, reward: Any, seed: int) -> RewardVecEnv:
     return make_reward_env(study, reward, n, spread(seed, "evaluation"), training=False)
 
 
-def _film(study: Study, run: Run, model: Any, reward: Any) -> None:
-    """Keep an episode of the final policy as frames, where the environment can be drawn."""
-    try:
-        seed = spread(run.seed, "film")
-        env = make_reward_env(study, reward, 1, seed, training=False, render=True)
-        strip = film(
-            model,
-            env,
-            Gold(study),
-            seed=seed,
-            deterministic=study.section.evaluation.deterministic,
-        )
-        env.close()
-    except Exception as error:  # noqa: BLE001 - many environments cannot be drawn without a display
-        write_json(run.folder / "no_film.json", {"reason": repr(error)})
-        return
-    if strip is not None:
-        for frame in strip["frames"]:
-            frame["png"] = base64.b64encode(frame["png"]).decode()
-        write_json(run.folder / "film.json", {"seed": run.seed, **strip})
-
-
 def versions() -> dict[str, str]:
     """The versions of what a run's numbers depend on."""
     names = ("rewardsmith", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
@@ -235,12 +245,3 @@ def prepare_worker() -> None:
 def _end_with(parent: Any) -> None:
     parent.join()
     os._exit(1)
-
-
-def read_film(folder: Path) -> dict[str, Any] | None:
-    """A run's frames, with the images as bytes."""
-    strip = Run("", 0, folder).note("film")
-    if strip is not None:
-        for frame in strip["frames"]:
-            frame["png"] = base64.b64decode(frame["png"])
-    return strip

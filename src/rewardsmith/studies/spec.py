@@ -184,6 +184,8 @@ class Study:
             return {key: self._named(item, (*place, key)) for key, item in value.items()}
         if isinstance(value, str) and _REFERENCE.fullmatch(value):
             return self.resolve(value, place)
+        if isinstance(value, str) and _FLOAT.fullmatch(value):
+            raise self.document.error(f"YAML reads {value} as text; write {float(value)}", place)
         return value
 
     def gold_function(self) -> Callable[..., Any] | None:
@@ -207,8 +209,16 @@ class Study:
             "needs: rewards may come out as undefined"
         )
 
+    def folder(self, name: str) -> str:
+        """Where the runs under a reward lie: its name and fingerprint."""
+        return f"{name}-{self.fingerprint(name)}"
+
     def fingerprint(self, name: str) -> str:
-        """What a run under this reward depends on, its seed apart."""
+        """What the file and the functions that it names make of a run, its seed apart.
+
+        The environment's own code and the versions of packages are not in it; records hold the
+        versions.
+        """
         section = self.section
         parts = {
             "env": section.env.model_dump(),
@@ -224,6 +234,8 @@ class Study:
         return digest(parts)
 
 
+_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+"""Numbers that YAML takes only with both a point and a sign in the exponent."""
 _REFERENCE = re.compile(r"[\w./-]+:[A-Za-z_][\w.]*")
 
 

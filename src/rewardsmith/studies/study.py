@@ -19,8 +19,9 @@ from ..core.errors import RewardsmithError, SpecError
 from ..report.moments import PairMoments
 from ..report.study import write_study_report
 from .environments import Gold, algorithm, make_learner, make_reward_env
+from .film import draw, read_film
 from .records import Record, Run, write_json
-from .run import compare, prepare_worker, read_film, train
+from .run import compare, prepare_worker, train_as_planned
 from .spec import Study
 from .summary import summarize
 
@@ -51,23 +52,30 @@ def run_study(
     progress = _Follower(runs, listen)
     with _only_one(out), _worker_environment(), _pool(workers or os.cpu_count() or 1) as pool:
         waiting = [run for run in runs if not run.done]
-        _carry_out(pool, train, [(study, run) for run in waiting], progress)
+        _carry_out(pool, train_as_planned, [(study, run) for run in waiting], progress)
         _carry_out(pool, compare, _comparisons(study, runs), progress)
+        shown = _shown(study, runs)
+        undrawn = [run for run in shown.values() if read_film(run.folder) is None]
+        _carry_out(pool, draw, [(study, run) for run in undrawn], progress)
     summary = summarize(study, runs)
     write_json(out / "summary.json", summary)
     records = [record for run in runs if run.done for record in run.records()]
     _write_table(out / "results.parquet", records)
+    films = {name: read_film(run.folder) for name, run in shown.items()}
     write_study_report(
-        out / "report.html", summary=summary, records=records, filmstrips=_films(study, runs)
+        out / "report.html",
+        summary=summary,
+        records=records,
+        filmstrips={name: strip for name, strip in films.items() if strip is not None},
     )
     return summary
 
 
 def plan(study: Study, out: Path) -> list[Run]:
     """The runs of a study, seed by seed, so that early seeds of all rewards come first."""
-    prints = {name: study.fingerprint(name) for name in study.section.rewards}
+    folders = {name: out / "runs" / study.folder(name) for name in study.section.rewards}
     return [
-        Run(name, seed, out / "runs" / f"{name}-{prints[name]}" / f"seed-{seed}")
+        Run(name, seed, folders[name] / f"seed-{seed}")
         for seed in range(study.section.seeds)
         for name in study.section.rewards
     ]
@@ -125,12 +133,15 @@ def _carry_out(
 def _comparisons(study: Study, runs: Sequence[Run]) -> list[tuple[Study, Run, Run]]:
     """Each finished run beside the reference's of its seed, where that was not done before."""
     reference = {run.seed: run for run in runs if run.reward == study.reference and run.done}
+
+    def compared(run: Run) -> bool:
+        note = run.note("comparison") or {}
+        return "proxy" in note and note["reference"] == reference[run.seed].name
+
     return [
         (study, run, reference[run.seed])
         for run in runs
-        if run.done
-        and run.seed in reference
-        and (run.note("comparison") or {}).get("reference") != reference[run.seed].name
+        if run.done and run.seed in reference and not compared(run)
     ]
 
 
@@ -204,9 +215,9 @@ def _worker_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _films(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
-    """Per reward, the film of the run whose final gold is the median."""
-    films = {}
+def _shown(study: Study, runs: Sequence[Run]) -> dict[str, Run]:
+    """Per reward, the run that its film is of: its final gold is the median."""
+    shown = {}
     for name in study.section.rewards:
         golds = {
             run: next(r for r in run.records() if r["kind"] == "final")["gold"]
@@ -214,10 +225,8 @@ def _films(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
             if run.done and run.reward == name
         }
         for run in sorted(golds, key=lambda run: (golds[run], run.seed))[len(golds) // 2 :][:1]:
-            strip = read_film(run.folder)
-            if strip is not None:
-                films[name] = strip
-    return films
+            shown[name] = run
+    return shown
 
 
 def _write_table(path: Path, records: Sequence[Record]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.acting import Floats, Step, Terms
+from ..core.acting import Floats, Step, Terms, void
 from ..core.catalog import Paper, method
 from ..core.combination import mapped
 from ..core.reward import Reward
@@ -44,7 +44,8 @@ class _Pointwise(Reward):
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
         values, carry = self.step_children(s, carry, out)
         # A copy: arrays that are read-only or reversed cannot be shared with torch.
-        return self.apply_to(torch.from_numpy(np.array(values["of"]))).numpy(), carry
+        applied = self.apply_to(torch.from_numpy(np.array(values["of"]))).numpy()
+        return void(applied, values["of"]), carry
 
 
 @method("clip", kind="transform")

@@ -15,10 +15,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.acting import Floats, Step, Terms, step_of
-from ..core.boundary import Outcome, as_numbers, check_axis, score_rows, told
+from ..core.boundary import AxisCheck, Outcome, as_numbers, score_rows, told
 from ..core.catalog import Paper, method
 from ..core.combination import weighted_sum
 from ..core.errors import RewardsmithError, ScoreError, SpecError
@@ -132,7 +133,7 @@ class PotentialShaping(Reward):
             )
         self.of, self.potential, self.gamma, self.advice = of, potential, gamma, advice
         self._learner_gamma: float | None = None
-        self._axis_checked = False
+        self._axis = AxisCheck()
         self._names = tuple(name for name in names if name != "action")
         needs = {"terminated", *names}
         if advice is None:
@@ -188,8 +189,7 @@ class PotentialShaping(Reward):
         first = rollouts.first()
         column = rollouts.column("terminated", needed_by=self.method_name)
         terminated = torch.as_tensor(column, dtype=torch.bool)
-        status = torch.zeros(n, dtype=torch.int8)
-        errors: dict[int, tuple[str, str]] = {}
+        faults = _Faults(n)
         for t in range(horizon):
             s, live = step_of(rollouts, t), rollouts.action_mask[:, t]
             wanted = {"before": (phi, live), "after": (phi_next, live & ~terminated[:, t])}
@@ -197,37 +197,45 @@ class PotentialShaping(Reward):
                 del wanted["after"]
             for moment, (into, mask) in wanted.items():
                 rows = mask.nonzero().flatten().numpy()
-                outcomes = score_rows(self.potential, self._columns(s, moment), rows)
-                for row, outcome in zip(rows.tolist(), outcomes, strict=True):
-                    into[row, t] = outcome[0]
-                    if outcome[1] != Status.SCORED:
-                        verdict, text = _broke(outcome)
-                        status[row] = max(int(status[row]), int(verdict))
-                        errors.setdefault(row, ("", f"step {t}: the potential {text}"))
+                self._read_into(into, t, self._columns(s, moment), rows, faults)
         if self.advice is None:
             values = shaping_term(phi, phi_next, gamma, terminated)
         elif self.advice == "look_back":
             previous = torch.cat([torch.zeros_like(phi[:, :1]), phi[:, :-1]], dim=1)
             values = look_back_term(phi, previous, gamma, first, terminated)
         else:
-            values = self._look_ahead(rollouts, phi, terminated, gamma)
-        return Scores.dense(values, rollouts.action_mask, status, errors=errors)
+            last = _last_steps(rollouts, terminated)
+            after = self._after_the_cut(rollouts, last & ~terminated, faults)
+            values = look_ahead_term(phi, after, gamma, terminated, last)
+        return Scores.dense(values, rollouts.action_mask, faults.status, errors=faults.errors)
 
-    def _look_ahead(
-        self, rollouts: Rollouts, phi: Tensor, terminated: Tensor, gamma: float
-    ) -> Tensor:
-        last = _last_steps(rollouts, terminated)
-        cut = last & ~terminated
-        after = torch.zeros_like(phi)
+    def _after_the_cut(self, rollouts: Rollouts, cut: Tensor, faults: "_Faults") -> Tensor:
+        """Look-ahead: Phi of the state and action after the last step of episodes cut off."""
+        after = torch.zeros(cut.shape, dtype=torch.float64)
         if bool(cut.any()):
             next_action = rollouts.column(
                 "next_action", needed_by="look_ahead advice on an episode that was cut off"
             )
             for t in cut.any(dim=0).nonzero().flatten().tolist():
-                s = step_of(rollouts, t)
+                s, rows = step_of(rollouts, t), cut[:, t].nonzero().flatten().numpy()
                 s.action = next_action[:, t].numpy()
-                after[:, t] = torch.from_numpy(self._phi(s, "after"))
-        return look_ahead_term(phi, after, gamma, terminated, last)
+                self._read_into(after, t, self._columns(s, "after"), rows, faults)
+        return after
+
+    def _read_into(
+        self,
+        phi: Tensor,
+        t: int,
+        columns: dict[str, Any],
+        rows: NDArray[np.int64],
+        faults: "_Faults",
+    ) -> None:
+        """Phi of some rows at a step."""
+        outcomes = score_rows(self.potential, columns, rows, self._axis)
+        for row, outcome in zip(rows.tolist(), outcomes, strict=True):
+            phi[row, t] = outcome[0]
+            if outcome[1] != Status.SCORED:
+                faults.note(row, t, outcome)
 
     # While acting
 
@@ -268,9 +276,7 @@ class PotentialShaping(Reward):
         try:
             columns, n = self._columns(s, moment), len(s.first)
             values = as_numbers(self.potential(**columns), n)
-            if not self._axis_checked:
-                check_axis(self.potential, columns, n)
-                self._axis_checked = True
+            self._axis(self.potential, columns, n)
             return values
         except ScoreError as error:
             raise ScoreError(f"the potential: {error.message}") from error.__cause__
@@ -295,7 +301,17 @@ def _last_steps(rollouts: Rollouts, terminated: Bool[Tensor, "n t"]) -> Bool[Ten
     return (ends | (index == rollouts.last_action()[:, None])) & rollouts.action_mask
 
 
-def _broke(outcome: Outcome) -> tuple[Status, str]:
-    """A potential has no right to abstain: a state without a number is a bad value."""
-    _, status, text = outcome
-    return (Status.BAD_VALUE, "returned None") if status == Status.ABSTAINED else (status, text)
+class _Faults:
+    """The rows with a state that the potential gave no number, and what it did instead."""
+
+    def __init__(self, n: int) -> None:
+        self.status = torch.zeros(n, dtype=torch.int8)
+        self.errors: dict[int, tuple[str, str]] = {}
+
+    def note(self, row: int, t: int, outcome: Outcome) -> None:
+        _, verdict, text = outcome
+        if verdict == Status.ABSTAINED:
+            # A potential has no right to abstain: a state without a number is a bad value.
+            verdict, text = Status.BAD_VALUE, "returned None"
+        self.status[row] = max(int(self.status[row]), int(verdict))
+        self.errors.setdefault(row, ("", f"step {t}: the potential {text}"))

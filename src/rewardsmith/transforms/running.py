@@ -1,8 +1,10 @@
 """Transforms by the statistics of what was seen so far: centered, running_norm.
 
 The statistics change in ``update`` only, before :func:`~rewardsmith.core.learning.learn` scores the
-batch, and are saved with the state. (While acting, the rewards of a rollout were paid before its
-update; the environment adapters pay by the new statistics from the next step on.)
+batch, and are saved with the state. While acting, a rollout is paid before its update. SB3's
+on-policy learners train on rewards that are then written anew, and a relabeling replay buffer
+computes them anew in every sample; elsewhere the new statistics pay from the next step on.
+
 On an episodic task, subtracting a mean at every step pays for short (or long) episodes: it changes
 what is optimal unless all episodes are of one length. Scaling alone does not.
 """

@@ -178,6 +178,48 @@ def test_what_was_paid_stands_where_nothing_is_to_be_written() -> None:
     check(model, seen.rollouts[0], steps)
 
 
+def test_of_a_broken_episode_what_was_paid_stands() -> None:
+    def broken(next_obs: Any) -> Any:
+        return np.where(next_obs[:, 0] == 2.0, np.nan, next_obs[:, 0])
+
+    reward = RunningNorm(Function(broken, step=True))
+    env = RewardVecEnv(walks([(3, "terminated")]), reward, missing=0.0)
+    _, seen = trained(env, 6)
+    # The second step of the first episode has no reward, and no other episode is the worse for it.
+    expected = [1.0, 0.0, 3.0, -np.sqrt(1.5), 0.0, np.sqrt(1.5)]
+    np.testing.assert_allclose(seen.rollouts[0]["rewards"][:, 0], expected, atol=1e-5)
+
+
+class Stop(BaseCallback):
+    """Ends the training at a step, as StopTrainingOnMaxEpisodes does."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def _on_step(self) -> bool:
+        return self.n_calls != self.at
+
+
+@pytest.mark.parametrize("deferred", [True, False])
+def test_training_goes_on_after_it_was_stopped(deferred: bool) -> None:
+    reward = Outcome() if deferred else RunningNorm(EnvReward())
+    env = RewardVecEnv(walks([(2, "terminated")]), reward, deferred=deferred)
+    seen = Seen()
+    model = PPO(
+        "MlpPolicy", env, n_steps=4, batch_size=4, n_epochs=1, gamma=GAMMA, device="cpu", seed=0
+    )
+    model.learn(4, callback=CallbackList([RewardCallback(), Stop(3), seen]))
+    assert not seen.rollouts
+    model.learn(4, callback=CallbackList([RewardCallback(), seen]), reset_num_timesteps=False)
+    expected: Any = [12, 0, 22, 0]
+    if not deferred:
+        norm = RunningNorm(EnvReward())
+        norm.moments.add(np.array(seen.paid))
+        expected = norm._normalize(np.array(seen.paid[3:]))
+    np.testing.assert_allclose(seen.rollouts[0]["rewards"][:, 0], expected, atol=1e-5)
+
+
 # --- in evaluation, and the logs ------------------------------------------------------------------
 
 
@@ -193,6 +235,19 @@ def test_in_evaluation_the_last_step_is_paid_the_episode() -> None:
     for _ in range(3):
         infos = env.step(np.zeros(2, dtype=int))[3]
     assert infos[0]["reward_sums"] == {"total": infos[0]["reward_sums"]["total"]}
+
+
+def test_training_can_be_turned_off_between_episodes() -> None:
+    env = RewardVecEnv(walks([(2, "terminated")]), Outcome(), deferred=True)
+    trained(env, 6)
+    env.training = False
+    with pytest.raises(ValueError, match=r"within an episode.*call reset\(\) first"):
+        env.step(np.array([0]))
+    env.reset()
+    paid = [float(env.step(np.array([0]))[1][0]) for _ in range(4)]
+    assert paid[::2] == [0, 0]
+    assert paid[3] == paid[1] + 10
+    assert env.learn() == ({}, {}, None)
 
 
 def test_the_parts_of_scored_episodes_are_logged() -> None:
@@ -227,6 +282,14 @@ def test_training_without_the_callback_is_refused() -> None:
     env.reset()
     with pytest.raises(ValueError, match=r"pays 0 until .* callback=RewardCallback\(\)"):
         env.step(np.array([0]))
+
+
+def test_training_on_without_the_callback_is_refused() -> None:
+    env = RewardVecEnv(walks([(3, "truncated")]), Spread(), deferred=True)
+    model, _ = trained(env, 6)
+    with pytest.raises(ValueError, match=r"pays 0 until .* callback=RewardCallback\(\)"):
+        model.learn(6)
+    model.learn(6, callback=RewardCallback())
 
 
 def test_off_policy_learners_are_refused() -> None:
@@ -278,6 +341,16 @@ class Compares(Reward):
         self.declare(needs=(), scope="group")
 
 
+@pytest.mark.parametrize("scope", ["batch", "dataset"])
+def test_rewards_of_a_batch_are_refused_in_words(scope: Any) -> None:
+    reward = Compares()
+    reward.declare(needs=(), scope=scope)
+    with pytest.raises(
+        ValueError, match=rf"scores all rollouts of a {scope} together.*scope 'row'"
+    ):
+        RewardVecEnv(walks([(3, "truncated")]), reward, deferred=True)
+
+
 def test_rewards_that_compare_rollouts_are_refused() -> None:
-    with pytest.raises(ValueError, match="needs whole groups of rollouts"):
+    with pytest.raises(ValueError, match="scores all rollouts of a group together, and environ"):
         RewardVecEnv(walks([(3, "truncated")]), Compares(), deferred=True)

@@ -1,5 +1,6 @@
 import copy
 import io
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -14,19 +15,25 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
+    VecEnvWrapper,
+    VecMonitor,
     VecNormalize,
     VecTransposeImage,
 )
+from tests.adapters.sb3.toys import Reuses, first_of
+from tests.adapters.test_order import catalog
 from tests.adapters.worlds import (
     GAMMA,
     PLAN,
     REWARDS,
+    WORLDS,
     Plan,
     Walk,
     bonus,
     floor,
     half,
     level,
+    makers,
     parts,
     shaped_by_info,
 )
@@ -76,9 +83,54 @@ def test_pays_what_the_gymnasium_wrapper_pays(name: str, kind: str) -> None:
             assert infos[i]["env_reward"] == info["env_reward"]
             assert infos[i]["reward_terms"] == pytest.approx(info["reward_terms"])
             assert ("reward_sums" in infos[i]) == dones[i] == (terminated or truncated)
+            assert ("env_return" in infos[i]) == dones[i]
             if dones[i]:
                 assert infos[i]["reward_sums"] == pytest.approx(info["reward_sums"])
+                assert infos[i]["env_return"] == pytest.approx(info["env_return"])
                 single.reset()
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("kind", WORLDS)
+def test_every_reward_in_every_world(kind: str, n: int) -> None:
+    """Vectorized by SB3 and paid, or paid one by one: the same, for the whole catalog."""
+    reward = catalog(kind)
+    env = RewardVecEnv(DummyVecEnv(makers(kind, n)), reward, gamma=GAMMA, training=False)
+    alone = [rs.wrap(make(), reward, gamma=GAMMA) for make in makers(kind, n)]
+    env.seed(0)
+    env.reset()
+    for i, single in enumerate(alone):
+        single.reset(seed=i)
+    ends = 0
+    for t in range(14):
+        chosen = (np.arange(n) + t) % env.action_space.n  # type: ignore[attr-defined]
+        _, rewards, dones, infos = env.step(chosen)
+        for i, single in enumerate(alone):
+            _, paid, terminated, truncated, info = single.step(chosen[i])
+            # SB3 keeps what environments pay in float32.
+            assert rewards[i] == pytest.approx(paid, rel=1e-4, abs=1e-4)
+            assert same(infos[i]["reward_terms"], info["reward_terms"])
+            assert dones[i] == (terminated or truncated)
+            if dones[i]:
+                assert same(infos[i]["reward_sums"], info["reward_sums"])
+                assert infos[i]["env_return"] == pytest.approx(info["env_return"], rel=1e-5)
+                single.reset()
+                ends += 1
+    assert ends > 2
+
+
+def same(ours: dict[str, float], theirs: dict[str, float]) -> bool:
+    one, other = np.array(list(ours.values())), np.array([theirs[path] for path in ours])
+    return ours.keys() == theirs.keys() and np.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_environments_may_write_what_they_told_again() -> None:
+    each = [lambda: Reuses(plan=[(3, "terminated")])] * 2
+    env = RewardVecEnv(DummyVecEnv(each), PotentialShaping(EnvReward(), first_of), gamma=1.0)
+    env.reset()
+    steps = [env.step(actions(2, t))[3] for t in range(6)]
+    shaping = [[info["reward_terms"]["shaping"] for info in infos] for infos in steps]
+    assert shaping == [[s, s] for s in (0.5, 0.5, -1.0, 0.5, 0.5, -6.0)]
 
 
 @pytest.mark.parametrize("kind", ["box", "dict", "image"])
@@ -168,10 +220,64 @@ def test_the_environment_that_broke_is_named() -> None:
 
 def test_one_of_ours_is_enough() -> None:
     env = RewardVecEnv(walks(1), parts())
-    with pytest.raises(ValueError, match="combine the two"):
+    with pytest.raises(ValueError, match=r"already pay a reward of ours.*rs\.WeightedSum"):
         RewardVecEnv(VecNormalize(env), parts())
     assert find_reward_env(VecNormalize(env)) is env
     assert find_reward_env(walks(1)) is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DummyVecEnv([lambda: rs.wrap(Walk(), parts())]),
+        lambda: VecMonitor(DummyVecEnv([lambda: rs.wrap(Walk(), parts())])),
+        lambda: DummyVecEnv([lambda: Monitor(rs.wrap(Walk(), parts()))]),
+        lambda: SubprocVecEnv([lambda: rs.wrap(Walk(), parts())], start_method="fork"),
+    ],
+)
+def test_one_that_each_environment_pays_is_enough(make: Any) -> None:
+    venv = make()
+    with pytest.raises(ValueError, match=r"already pay a reward of ours.*rs\.WeightedSum"):
+        RewardVecEnv(venv, EnvReward())
+    venv.close()
+
+
+def test_the_environments_reward_is_read_as_it_is() -> None:
+    for venv in (VecNormalize(walks(1)), VecMonitor(VecNormalize(walks(1)))):
+        with pytest.raises(ValueError, match=r"VecNormalize\(RewardVecEnv\(venv, reward\)\)"):
+            RewardVecEnv(venv, parts())
+    RewardVecEnv(VecNormalize(walks(1), norm_reward=False), parts())
+
+
+def test_statistics_of_the_task_are_inside() -> None:
+    env: Any = VecNormalize(VecMonitor(RewardVecEnv(walks(1), parts())))
+    with pytest.raises(ValueError, match=r"RewardVecEnv\(VecMonitor\(venv\), reward\)"):
+        ppo(env).learn(8, callback=RewardCallback())
+    env = RewardVecEnv(VecMonitor(walks(1)), rs.Scale(EnvReward(), 3.0))
+    model = ppo(env).learn(8, callback=RewardCallback())
+    assert model.ep_info_buffer is not None
+    assert env.reset().shape == (1, 1)
+    paid = [float(info["r"]) for info in model.ep_info_buffer]
+    assert sum(paid) * 3.0 <= model.rollout_buffer.rewards.sum() + 1e-5
+
+
+def test_the_callback_says_how_to_pay_around_a_monitor() -> None:
+    venv = DummyVecEnv([lambda: Monitor(rs.wrap(Walk(), parts()))])
+    with pytest.raises(ValueError, match=r"rs\.wrap put into each .*RewardVecEnv\(DummyVecEnv"):
+        ppo(venv).learn(8, callback=RewardCallback())
+
+
+def test_what_the_space_does_not_say_is_refused() -> None:
+    class Wide(VecEnvWrapper):
+        def reset(self) -> Any:
+            obs = self.venv.reset()
+            return np.concatenate([obs, obs], axis=1)  # type: ignore[list-item]
+
+        def step_wait(self) -> Any:
+            return self.venv.step_wait()
+
+    with pytest.raises(ValueError, match=r"^obs of the reset .*shape \[2\], the space \[1\]"):
+        RewardVecEnv(Wide(walks(2)), parts()).reset()
 
 
 def test_what_does_not_act_is_refused_by_name() -> None:
@@ -393,6 +499,49 @@ def test_evaluation_leaves_the_state_as_it_was() -> None:
     assert evaluation.learn() == ({}, {}, None)
     assert evaluation.recorder is None
     assert reward.state_dict() == before
+
+
+def test_training_can_be_turned_off_and_on() -> None:
+    watcher = Watcher()
+    env = RewardVecEnv(walks(2), rs.WeightedSum({"env": EnvReward(), "watcher": watcher}))
+    env.reset()
+    env.step(actions(2, 0))
+    env.training = False
+    for t in range(4):
+        env.step(actions(2, t))
+    assert env.learn() == ({}, {}, None)
+    assert watcher.seen == []
+    env.training = True
+    env.step(actions(2, 0))
+    assert env.learn().metrics == {"watcher/rollouts": 2.0}
+    assert int(watcher.seen[0].mask.sum()) == 2
+
+
+def test_steps_are_not_kept_for_ever_where_nobody_teaches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rewardsmith.adapters.sb3.env._UNTAUGHT", 20, raising=False)
+    env = RewardVecEnv(walks(2), rs.WeightedSum({"env": EnvReward(), "watcher": Watcher()}))
+    model = ppo(env)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.learn(96)
+    told = [str(found.message) for found in caught if "nobody let" in str(found.message)]
+    assert len(told) == 1
+    assert "callback=RewardCallback()" in told[0]
+    assert "training=False" in told[0]
+    assert env.recorder is not None
+    assert (env.recorder.steps, env._paid) == ([], [])
+    # A callback that comes later is not too late, nor is whoever calls learn().
+    model.learn(48, callback=RewardCallback())
+    watcher = dict(env.reward.walk())["watcher"]
+    assert isinstance(watcher, Watcher)
+    assert [int(rollouts.mask.sum()) for rollouts in watcher.seen] == [16] * 3
+    other = RewardVecEnv(walks(2), rs.WeightedSum({"env": EnvReward(), "watcher": Watcher()}))
+    other.reset()
+    other.learn()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for t in range(30):
+            other.step(actions(2, t))
 
 
 def test_evaluation_beside_training() -> None:

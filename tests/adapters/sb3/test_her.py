@@ -1,5 +1,7 @@
 """Hindsight replay under our rewards."""
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from scipy.stats import chi2_contingency
 from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
-from tests.adapters.sb3.toys import Reach, hurry, near
+from tests.adapters.sb3.toys import Arrive, Reach, hurry, near
 
 import rewardsmith as rs
 from rewardsmith.adapters.sb3 import RewardCallback, RewardHerReplayBuffer, RewardVecEnv
@@ -28,7 +30,7 @@ def goals_only() -> Reward:
     return rs.WeightedSum(parts, {"env": 1.0, "near": 0.5})
 
 
-def trained(env: Any, buffer: Any, steps: int = 60, **kwargs: Any) -> DQN:
+def trained(env: Any, buffer: Any, steps: int = 60, size: int = 400, **kwargs: Any) -> DQN:
     model = DQN(
         "MultiInputPolicy",
         env,
@@ -36,7 +38,7 @@ def trained(env: Any, buffer: Any, steps: int = 60, **kwargs: Any) -> DQN:
         replay_buffer_kwargs={"n_sampled_goal": 4, **kwargs},
         learning_starts=20,
         batch_size=16,
-        buffer_size=400,
+        buffer_size=size,
         device="cpu",
         seed=0,
         policy_kwargs={"net_arch": [4]},
@@ -73,13 +75,80 @@ def test_virtual_rewards_are_ours_of_the_relabeled_goal(strategy: str, n: int) -
     np.testing.assert_allclose(samples.rewards[:, 0], by_hand(samples), atol=1e-5)
     goals = samples.observations["desired_goal"]
     assert (goals == samples.next_observations["desired_goal"]).all()
-    # Four of five carry a goal that their episode reached.
-    reached = (goals[:400] == samples.next_observations["achieved_goal"][:400]).float().mean()
-    assert reached > 0.1
+    check_goals(buffer, strategy)
     assert not samples.dones.any()
     stored = buffer.observations["desired_goal"][: buffer.pos].copy()
     buffer.sample(100)
     np.testing.assert_array_equal(buffer.observations["desired_goal"][: buffer.pos], stored)
+
+
+def check_goals(buffer: Any, strategy: str, terminates: bool = False, size: int = 500) -> None:
+    """Rewards, ends, and that each virtual goal was achieved in the transition's own episode."""
+    drawn: list[Any] = []
+    find = buffer._finished
+    buffer._finished = lambda n: (drawn.append(find(n)), drawn[-1])[1]
+    samples = buffer.sample(size)
+    buffer._finished = find
+    np.testing.assert_allclose(samples.rewards[:, 0], by_hand(samples), atol=1e-5)
+    achieved = buffer.next_observations["achieved_goal"][..., 0]
+    pursued = buffer.next_observations["desired_goal"][..., 0]
+    goals = samples.observations["desired_goal"][:, 0].numpy()
+    rows = buffer.buffer_size if buffer.full else buffer.pos
+    oldest = buffer.pos if buffer.full else 0
+    later = 0
+    for k, (row, i) in enumerate(np.stack(np.divmod(drawn[0], buffer.n_envs), axis=1)):
+        done = samples.dones[k, 0] == 1
+        assert done == (abs(achieved[row, i] - pursued[row, i]) <= 0.5 and terminates)
+        # The steps of its episode, by what ended when, in the order in which they were taken.
+        order = (oldest + np.arange(rows)) % rows
+        at = int(np.flatnonzero(order == row)[0])
+        ends = np.flatnonzero(buffer.dones[order, i])
+        end = ends[ends >= at][0]
+        start = ends[ends < at][-1] + 1 if (ends < at).any() else 0
+        assert not done or at == end
+        if k >= int(0.8 * size):
+            assert goals[k] == pursued[row, i]
+            continue
+        first = {"future": at, "final": end, "episode": start}[strategy]
+        assert goals[k] in achieved[order[first : end + 1], i]
+        later += goals[k] != achieved[row, i]
+    assert later > 0.3 * size
+
+
+@pytest.mark.parametrize("strategy", ["future", "final", "episode"])
+def test_where_the_ring_wraps_and_episodes_terminate(strategy: str) -> None:
+    venv = DummyVecEnv([lambda: Arrive(7), lambda: Arrive(9)])
+    env = RewardVecEnv(venv, custom())
+    # 30 rows of 2 environments, over which 75 steps go.
+    model = trained(
+        env, RewardHerReplayBuffer, steps=150, size=60, goal_selection_strategy=strategy
+    )
+    buffer: Any = model.replay_buffer
+    assert buffer.full
+    assert (buffer.dones * (1 - buffer.timeouts)).any()
+    assert buffer.timeouts.any()
+    check_goals(buffer, strategy, terminates=True)
+
+
+def test_saved_and_loaded_it_goes_on(tmp_path: Path) -> None:
+    model = trained(RewardVecEnv(reaches(), custom()), RewardHerReplayBuffer)
+    model.save_replay_buffer(tmp_path / "buffer.pkl")
+    again = trained(RewardVecEnv(reaches(), custom()), RewardHerReplayBuffer, steps=22)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The last trajectory")
+        again.load_replay_buffer(tmp_path / "buffer.pkl")
+    buffer: Any = again.replay_buffer
+    kept = buffer.pos
+    assert kept == model.replay_buffer.pos  # type: ignore[union-attr]
+    samples = buffer.sample(100)
+    np.testing.assert_allclose(samples.rewards[:, 0], by_hand(samples), atol=1e-5)
+    again.learn(20, callback=RewardCallback())
+    assert buffer.pos > kept
+    other = trained(RewardVecEnv(reaches(1), custom()), RewardHerReplayBuffer, steps=22)
+    with pytest.raises(
+        ValueError, match="made for 2 environments, and these are 1: make as many, or start"
+    ):
+        other.load_replay_buffer(tmp_path / "buffer.pkl")
 
 
 def test_a_learning_reward_is_paid_as_it_is_now_for_every_goal() -> None:

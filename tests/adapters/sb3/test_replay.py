@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tests.adapters.sb3.toys import Reach, near
@@ -18,6 +19,8 @@ from rewardsmith.adapters.sb3 import (
     RewardReplayBuffer,
     RewardVecEnv,
 )
+from rewardsmith.adapters.sb3.replay import StepStore
+from rewardsmith.core.acting import Step
 from rewardsmith.core.function import Function
 from rewardsmith.core.reward import Reward
 from rewardsmith.signals.count import CountBonus
@@ -137,6 +140,25 @@ def test_old_rows_are_overwritten() -> None:
     np.testing.assert_allclose(step.next_obs[:, 0], buffer.next_observations[:, 0, 0])
 
 
+def test_numbers_and_text_are_kept_whole_whatever_came_first() -> None:
+    def f(x: Any, room: Any) -> Any:
+        return x
+
+    def step(x: Any, room: str) -> Step:
+        empty: dict[str, Any] = dict.fromkeys(("obs", "action", "next_obs", "env_reward"))
+        no = np.zeros(2, dtype=bool)
+        info = {"x": np.asarray([x, x]), "room": np.asarray([room, "b"])}
+        return Step(**empty, terminated=no, truncated=no, first=no, live=~no, info=info)
+
+    store = StepStore(Function(f, step=True), 4)
+    shown = [(0, "a"), (0.5, "a long name"), (True, ""), (2, "c")]
+    for row, (x, room) in enumerate(shown):
+        store.put(step(x, room), row)
+    info = store.steps(np.arange(0, 8, 2)).info
+    assert info["x"].tolist() == [0.0, 0.5, 1.0, 2.0]
+    assert info["room"].tolist() == ["a", "a long name", "", "c"]
+
+
 def level_of(next_obs: Any) -> Any:
     return level(next_obs)
 
@@ -176,6 +198,53 @@ def test_another_number_of_environments_is_refused() -> None:
     buffer: Any = dqn(RewardVecEnv(walks(), EnvReward())).replay_buffer
     with pytest.raises(ValueError, match="made for 2 environments, and these are 1"):
         buffer.attach(RewardVecEnv(walks(1), EnvReward()))
+
+
+def test_other_spaces_are_refused() -> None:
+    buffer: Any = dqn(RewardVecEnv(walks(), EnvReward())).replay_buffer
+    images = DummyVecEnv([lambda: Walk(kind="image")] * 2)
+    with pytest.raises(ValueError, match=r"observations of shape \[1\].*show \[36, 36, 3\]: start"):
+        buffer.attach(RewardVecEnv(images, EnvReward()))
+    other = DummyVecEnv([More, More])
+    with pytest.raises(ValueError, match=r"actions of Discrete\(3\).*take Discrete\(4\): start"):
+        buffer.attach(RewardVecEnv(other, EnvReward()))
+    with pytest.raises(ValueError, match="pay a reward of ours: attach a RewardVecEnv"):
+        buffer.attach(walks())
+
+
+def test_what_stable_baselines_puts_around_images_is_no_other_space() -> None:
+    venv = DummyVecEnv([lambda: Walk(kind="image", plan=[(4, "truncated")])])
+    env = RewardVecEnv(venv, EnvReward())
+    model = dqn(env, policy="CnnPolicy", learning_starts=100)
+    model.learn(12, callback=RewardCallback())
+    assert model.replay_buffer.sample(4).rewards.shape == (4, 1)  # type: ignore[union-attr]
+
+
+class More(Walk):
+    """With an action more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = Discrete(4)
+
+
+def test_filled_by_hand_it_takes_each_step_once() -> None:
+    env = RewardVecEnv(walks(1), EnvReward())
+    buffer: Any = dqn(env).replay_buffer
+    buffer.attach(env)
+    obs = env.reset()
+    action, no = np.zeros((1, 1)), np.zeros(1)
+    with pytest.raises(
+        ValueError, match=r"took none yet: fill it by model\.learn\(\), or add each"
+    ):
+        buffer.add(obs, obs, action, no, no, [{}])
+    for _ in range(2):
+        after, reward, done, infos = env.step(np.zeros(1, dtype=int))
+        buffer.add(obs, after, action, reward, done, infos)
+        with pytest.raises(ValueError, match=r"took none since the last: fill it"):
+            buffer.add(obs, after, action, reward, done, infos)
+    assert buffer.pos == 2
+    assert buffer.store.steps(np.arange(2)).env_reward.tolist() == [1.0, 2.0]
 
 
 def test_memory_between_steps_is_refused() -> None:

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict, Discrete
+from tests.adapters.worlds import Walk
 
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
@@ -100,3 +101,34 @@ def hurry(next_obs: Any, action: Any) -> Any:
     ahead = next_obs["desired_goal"][:, 0] - next_obs["observation"][:, 0]
     toward = np.sign(np.round(ahead, 3))
     return 0.1 * moved * toward - 0.01 * next_obs["observation"][:, 1]
+
+
+class Arrive(Reach):
+    """Walks on the same line, but an episode terminates where the goal is reached."""
+
+    def step(self, action: Any) -> Any:
+        obs, reward, _, truncated, info = super().step(action)
+        there = reward == 0.0
+        return obs, reward, there, truncated and not there, info
+
+
+class Reuses(Walk):
+    """Tells its infos in one dict and one array, that it writes again and again."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.told: dict[str, Any] = {"x": np.zeros(1)}
+
+    def _info(self) -> dict[str, Any]:
+        self.told["x"][0] = 0.5 * self.position
+        self.told["gain"] = 0.0
+        return self.told
+
+    def step(self, action: Any) -> Any:
+        *shown, _ = super().step(action)
+        return *shown, self.told
+
+
+def first_of(x: Any) -> Any:
+    """A potential of an array of infos."""
+    return x[:, 0]

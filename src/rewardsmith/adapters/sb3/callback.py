@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from ...core.errors import SpecError
 from ..goals import memories
-from .env import find_reward_env
+from .env import RewardVecEnv, find_reward_env, pays_by_itself, wrappers_of
 from .replay import Relabels
 from .rollout import add_rewards
 
@@ -27,19 +27,17 @@ class RewardCallback(BaseCallback):
 
     Raises:
         ValueError: at the start of training, if the model's environment pays no reward of ours, or
-            a reward is to be written where the learner keeps none, or keeps it on another scale.
+            a reward is to be written where the learner keeps none, or keeps it on another scale, or
+            a VecMonitor outside would count our reward as the task's.
         SpecError: the reward was given another gamma than the learner has.
     """
 
     def _init_callback(self) -> None:
-        env = find_reward_env(self.model.get_env())
-        if env is None:
-            raise ValueError("RewardCallback needs a model whose environment is a RewardVecEnv")
-        self.env = env
+        self.env = env = self._find_env()
         self._bind()
         replay = getattr(self.model, "replay_buffer", None)
         if isinstance(replay, Relabels):
-            replay.attach(env)
+            replay.attach(self.training_env)
         self.buffer = getattr(self.model, "rollout_buffer", None)
         if env.deferred and self.buffer is None:
             raise ValueError(
@@ -50,6 +48,23 @@ class RewardCallback(BaseCallback):
         if env.rewrites and self.buffer is not None:
             self._check_rewriting()
         env.attended = True
+
+    def _find_env(self) -> RewardVecEnv:
+        outer = self.training_env
+        env = find_reward_env(outer)
+        if env is None and pays_by_itself(outer):
+            raise ValueError(
+                "RewardCallback cannot reach a reward that rs.wrap put into each environment: pay "
+                "it around Monitor, RewardVecEnv(DummyVecEnv([lambda: Monitor(env)]), reward)"
+            )
+        if env is None:
+            raise ValueError("RewardCallback needs a model whose environment is a RewardVecEnv")
+        if any(isinstance(wrapper, VecMonitor) for wrapper in wrappers_of(outer)):
+            raise ValueError(
+                "VecMonitor is outside RewardVecEnv, so that its statistics would be of the shaped "
+                "reward: put it inside, RewardVecEnv(VecMonitor(venv), reward)"
+            )
+        return env
 
     def _bind(self) -> None:
         gamma, given = getattr(self.model, "gamma", None), self.env.meter.gamma
@@ -62,14 +77,12 @@ class RewardCallback(BaseCallback):
         self.env.reward.bind(gamma=float(gamma))
 
     def _check_rewriting(self) -> None:
-        env = self.model.get_env()
-        while isinstance(env, VecEnvWrapper):
-            if isinstance(env, VecNormalize) and env.norm_reward:
-                raise ValueError(
-                    "VecNormalize scales the rewards that this reward writes anew at the end of a "
-                    "rollout: pass norm_reward=False, and scale with running_norm if you need it"
-                )
-            env = env.venv
+        outside = wrappers_of(self.training_env)
+        if any(isinstance(env, VecNormalize) and env.norm_reward for env in outside):
+            raise ValueError(
+                "VecNormalize scales the rewards that this reward writes anew at the end of a "
+                "rollout: pass norm_reward=False, and scale with running_norm if you need it"
+            )
         # A rollout's steps are scored anew without the steps before them.
         lasting = [node.label() for _, node in memories(self.env.reward) if not node.forgets]
         if lasting and not self.env.deferred:
@@ -84,6 +97,13 @@ class RewardCallback(BaseCallback):
             for path, value in info.get("reward_sums", {}).items():
                 self.logger.record_mean(f"reward/{path}", value, _exclude(path))
         return True
+
+    def _on_rollout_start(self) -> None:
+        self.env.begin()
+
+    def _on_training_end(self) -> None:
+        # Whoever trains on without a callback is told.
+        self.env.attended = False
 
     def _on_rollout_end(self) -> None:
         metrics, sums, difference = self.env.learn()

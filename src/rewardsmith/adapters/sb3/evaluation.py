@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecNormalize, VecTransposeImage
 
 from ...core.acting import Floats, Step
 from ...core.errors import SpecError
 from ..meter import TOTAL
-from .env import RewardVecEnv, find_reward_env
+from .env import RewardVecEnv, find_reward_env, wrappers_of
 
 Gold = Callable[[Step], Floats]
 """What one step really counts, [n]."""
@@ -53,8 +54,9 @@ def play(
     """Play whole episodes and account for them.
 
     Every environment plays the same number of episodes, whatever their lengths, so that short ones
-    are not over-represented; rounds are added until ``minimum_steps`` were played. The generators
-    of the model's training are left as they were found.
+    are not over-represented; rounds are added until ``minimum_steps`` were played. Whether an
+    episode counts is decided when it begins: one that an environment plays while the others finish
+    their share never does. The generators of the model's training are left as they were found.
 
     Args:
         model: a policy of Stable-Baselines3; recurrent and masked ones too.
@@ -77,9 +79,10 @@ def play(
         env.seed(seed)
         obs: Any = env.reset()
         memory, begins = None, np.ones(n, dtype=np.bool_)
+        counted = np.zeros(n, dtype=np.bool_)
         while True:
-            counted = played < target
-            if not counted.any():
+            counted = np.where(begins, played < target, counted)
+            if (played >= target).all():
                 if sum(int(c.sum()) for c in counts) >= minimum_steps:
                     break
                 target += 1
@@ -111,6 +114,12 @@ def act(
     model: Any, env: RewardVecEnv, obs: Any, memory: Any, begins: Any, deterministic: bool
 ) -> tuple[Any, Any]:
     """A policy's actions, with what recurrent policies remember and masked ones must know."""
+    # The policy sees what the wrappers around its training environments make of observations.
+    for wrapper in reversed(wrappers_of(model.get_env())):
+        if isinstance(wrapper, VecNormalize):
+            obs = wrapper.normalize_obs(obs)
+        elif isinstance(wrapper, VecTransposeImage):
+            obs = wrapper.transpose_observations(obs)
     known: dict[str, Any] = {"state": memory, "episode_start": begins}
     if "action_masks" in inspect.signature(model.predict).parameters:
         known["action_masks"] = np.stack(env.env_method("action_masks"))
@@ -124,16 +133,18 @@ def undisturbed(model: Any, seed: int) -> Iterator[None]:
     space = model.action_space
     drawn = copy.deepcopy(space._np_random)
     space.seed(seed)
-    kept = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # SB3 draws from the global generator
-    torch.manual_seed(seed)
+    kept = random.getstate(), np.random.get_state()
+    # Named, because torch warns of more than one that is not; one that was never used has no state.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        yield
+        with torch.random.fork_rng(devices=devices):
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # SB3 draws from the global generator
+            torch.manual_seed(seed)
+            yield
     finally:
         random.setstate(kept[0])
         np.random.set_state(kept[1])
-        torch.random.set_rng_state(kept[2])
         space._np_random = drawn
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from ...core.acting import Step
 from ..goals import VectorizedGoals
-from .env import RewardVecEnv, find_reward_env
+from .env import find_reward_env
 from .replay import Relabels, Where, at, dict_samples
 
 
@@ -37,18 +37,17 @@ class RewardHerReplayBuffer(Relabels, HerReplayBuffer):
         self._find_reward()
 
     def _find_reward(self) -> None:
-        found = find_reward_env(self.env)
-        if found is None:
+        if self.env is None or find_reward_env(self.env) is None:
             raise ValueError(
                 "RewardHerReplayBuffer needs an environment that pays a reward of ours: wrap it in "
                 "RewardVecEnv, or use SB3's HerReplayBuffer"
             )
-        self.attach(found)
+        self.attach(self.env)
 
-    def attach(self, env: RewardVecEnv) -> None:
+    def attach(self, env: VecEnv) -> None:
         super().attach(env)
-        self.goals: VectorizedGoals = env.goals()
-        self._learns = env.reward.learns
+        self.goals: VectorizedGoals = self._env.goals()
+        self._learns = self._env.reward.learns
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         self.keep()

@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from ...core.acting import Floats, Step
 from ...core.reward import Reward
 from ..goals import check_markov, paid
 from ..recorder import Reading
-from .env import RewardVecEnv
+from .env import RewardVecEnv, find_reward_env
 
 Where: TypeAlias = NDArray[np.int64]
 """Transitions of a buffer of n environments: row * n + environment."""
@@ -42,7 +43,7 @@ class StepStore:
         for field in ("info", "prev_info"):
             for key in self._columns[field].keys() - read[field].keys():
                 del self._columns[field][key]
-        _write(self._columns, read, row)
+        self._columns = _written(self._columns, read, row)
 
     def steps(self, where: Where) -> Step:
         """Some steps, beside each other as if of as many environments."""
@@ -57,12 +58,17 @@ class StepStore:
         return np.zeros((self.size, *np.shape(column)), dtype=np.asarray(column).dtype)
 
 
-def _write(columns: Any, read: Any, row: int) -> None:
+def _written(columns: Any, read: Any, row: int) -> Any:
     if isinstance(columns, dict):
         for name, column in columns.items():
-            _write(column, read[name], row)
-    else:
-        columns[row] = read
+            columns[name] = _written(column, read[name], row)
+        return columns
+    kind = np.asarray(read).dtype
+    if kind != columns.dtype:
+        # The first step may have shown whole numbers, or short text.
+        columns = columns.astype(np.result_type(columns, kind), copy=False)
+    columns[row] = read
+    return columns
 
 
 def _read(columns: Any, where: Where) -> Any:
@@ -82,23 +88,34 @@ class Relabels(ReplayBuffer):
 
     reward_env: RewardVecEnv | None = None
     store: StepStore
+    _kept: Step | None = None
 
-    def attach(self, env: RewardVecEnv) -> None:
-        """Take the reward, and the steps, of these environments.
+    def attach(self, env: VecEnv) -> None:
+        """Take the reward, and the steps, of a model's environments.
+
+        Args:
+            env: a ``RewardVecEnv``, with the wrappers that the model has around it.
 
         Raises:
-            ValueError: the reward carries memory between steps, or the number of environments is
-                not the buffer's.
+            ValueError: there is none, its reward carries memory between steps, or the number of
+                environments or their spaces are not the buffer's.
         """
-        check_markov(env.reward)
+        found = find_reward_env(env)
+        if found is None:
+            raise ValueError(
+                f"{type(self).__name__} needs environments that pay a reward of ours: attach a "
+                "RewardVecEnv"
+            )
+        check_markov(found.reward)
         if env.num_envs != self.n_envs:
             raise ValueError(
                 f"the replay buffer was made for {self.n_envs} environments, and these are "
                 f"{env.num_envs}: make as many, or start with an empty buffer"
             )
+        _check_spaces(self, env)
         if not hasattr(self, "store"):
-            self.store = StepStore(env.reward, self.buffer_size)
-        self.reward_env = env
+            self.store = StepStore(found.reward, self.buffer_size)
+        self.reward_env = found
 
     @property
     def _env(self) -> RewardVecEnv:
@@ -110,10 +127,20 @@ class Relabels(ReplayBuffer):
         return self.reward_env
 
     def keep(self) -> None:
-        """Keep the step that the environments have just taken, in the row to be written."""
+        """Keep the step that the environments have just taken, in the row to be written.
+
+        Raises:
+            ValueError: they took none since the last one that was kept.
+        """
         step = self._env.meter.last
-        assert step is not None
+        if step is None or step is self._kept:
+            raise ValueError(
+                f"{type(self).__name__} keeps what the reward reads of the last step of its "
+                f"environments, and they took none {'yet' if step is None else 'since the last'}: "
+                "fill it by model.learn(), or add each step right after env.step()"
+            )
         self.store.put(step, self.pos)
+        self._kept = step
 
     def rewards_now(self, step: Step, env: VecNormalize | None) -> NDArray[np.float32]:
         """The rewards [n, 1] of some steps, on the scale that the learner sees."""
@@ -132,7 +159,9 @@ class Relabels(ReplayBuffer):
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()
-        return {**state, "reward_env": None}
+        # `goals` of hindsight replay holds the environments.
+        state.pop("goals", None)
+        return {**state, "reward_env": None, "_kept": None}
 
 
 class RewardReplayBuffer(Relabels):
@@ -218,6 +247,26 @@ def dict_samples(
         dones=buffer.to_torch(buffer.ends(where), copy=False),
         rewards=buffer.to_torch(rewards, copy=False),
     )
+
+
+def _check_spaces(buffer: ReplayBuffer, env: VecEnv) -> None:
+    sees, saw = _shapes(env.observation_space), _shapes(buffer.observation_space)
+    if sees != saw:
+        raise ValueError(
+            f"the replay buffer was made for observations of shape {saw}, and these environments "
+            f"show {sees}: start with an empty buffer, or attach model.get_env() with its wrappers"
+        )
+    if env.action_space != buffer.action_space:
+        raise ValueError(
+            f"the replay buffer was made for actions of {buffer.action_space}, and these "
+            f"environments take {env.action_space}: start with an empty buffer"
+        )
+
+
+def _shapes(space: Any) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {name: _shapes(inner) for name, inner in space.spaces.items()}
+    return list(space.shape)
 
 
 def _refuse_small(buffer: ReplayBuffer) -> None:
