@@ -11,9 +11,12 @@ import torch
 from tests import laws
 from tests.laws import ABSTAINED, BAD_VALUE, FAILED, SCORED, TIMEOUT
 
-from rewardsmith.core.errors import MissingColumn
+from rewardsmith.core.acting import Terms, step_of
+from rewardsmith.core.errors import MissingColumn, ScoreError
 from rewardsmith.core.function import Function, reward
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.signals.env_reward import EnvReward
+from rewardsmith.transforms.potential import PotentialShaping
 
 
 def raising(error: Exception) -> Any:
@@ -223,3 +226,31 @@ def test_what_a_constructor_refuses() -> None:
             Function(later, **{flag: True})
     with pytest.raises(ValueError, match=r"argument 'completion' of .*positional cannot be given"):
         Function(positional)
+
+
+def test_a_row_is_called_without_the_padding_of_its_neighbors() -> None:
+    """What a function of whole episodes says depends on no other episode."""
+    episodes = [{"obs": np.arange(n, dtype=float), "info": {"x": np.ones(n)}} for n in (2, 5, 3)]
+    node = Function(lambda obs, x: float(len(obs) + 10 * obs[-1] + 100 * x.sum()))
+    together = node(Rollouts.from_episodes(episodes)).values.tolist()
+    alone = [float(node(Rollouts.from_episodes([one])).values[0]) for one in episodes]
+    assert together == alone == [212.0, 545.0, 323.0]
+
+
+def test_a_step_function_cannot_overwrite_what_the_agent_sees() -> None:
+    def near(next_obs: Any) -> Any:
+        next_obs /= 10.0
+        return next_obs[:, 0]
+
+    seen = np.ones((2, 1))
+    step = step_of(Rollouts(steps={"next_obs": torch.ones(2, 1, 1)}), 0)
+    step.next_obs = seen
+    with pytest.raises(ScoreError, match="read-only"):
+        Function(near, step=True).step(step, None, Terms())
+    assert seen.tolist() == [[1.0], [1.0]]
+    shaped = PotentialShaping(EnvReward("next_obs", index=0), lambda obs: np.negative(obs, out=obs))
+    step.obs, step.terminated = seen, np.zeros(2, dtype=bool)
+    shaped.bind(gamma=0.9)
+    with pytest.raises(ScoreError, match="read-only"):
+        shaped.step(step, shaped.start(2), Terms())
+    assert seen.tolist() == [[1.0], [1.0]]

@@ -80,7 +80,7 @@ ERRORS = {
         "reward:\n  min:\n    parts: {}",
         3,
         "reward/min/parts",
-        "(none)",
+        "parts are empty; name at least one",
     ),
     "illegal part name": (
         "reward:\n  min:\n    parts: {a/b: {env_reward: {}}}",

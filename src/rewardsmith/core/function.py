@@ -16,10 +16,12 @@ from .boundary import (
     as_numbers,
     gather,
     is_async,
+    read_only,
     run,
     score_batch,
     score_row,
     score_rows,
+    take,
     told,
 )
 from .catalog import method
@@ -107,10 +109,10 @@ class Function(Reward):
         if self.batched:
             results = score_batch(self.call, columns, n)
         elif self.is_async:
-            rows = [_row(columns, i) for i in range(n)]
+            rows = [_row(columns, rollouts, i) for i in range(n)]
             results = run(gather(self.call, rows))
         else:
-            results = [score_row(self.call, _row(columns, i)) for i in range(n)]
+            results = [score_row(self.call, _row(columns, rollouts, i)) for i in range(n)]
         values = torch.tensor([value for value, _, _ in results], dtype=torch.float32)
         status = torch.tensor([int(status) for _, status, _ in results], dtype=torch.int8)
         errors = {i: ("", text) for i, (_, _, text) in enumerate(results) if text}
@@ -142,7 +144,7 @@ class Function(Reward):
 
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
         n = len(s.first)
-        columns = self._columns(s.column, s)
+        columns = read_only(self._columns(s.column, s))
         try:
             values = as_numbers(self.call(**columns), n)
             self._axis(self.call, columns, n)
@@ -219,9 +221,11 @@ def _title(call: Callable[..., Any]) -> str:
     return str(getattr(call, "__qualname__", repr(call)))
 
 
-def _row(columns: Mapping[str, Any], i: int) -> dict[str, Any]:
+def _row(columns: Mapping[str, Any], rollouts: Rollouts, i: int) -> dict[str, Any]:
+    """One rollout's columns; those per step without the padding, which depends on its neighbors."""
+    real = rollouts.mask[i]
     return {
-        name: _row(column, i) if isinstance(column, Mapping) else column[i]
+        name: column[i] if name in rollouts.rows else take(take(column, i), real)
         for name, column in columns.items()
     }
 

@@ -280,7 +280,8 @@ def _pad(columns: Sequence[Column], lengths: Sequence[int], name: str) -> Column
     for i, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
         if len(array) != length:
             raise ValueError(
-                f"episode {i}: column {name!r} has {len(array)} steps, the episode has {length}"
+                f"episode {i}: column {name!r} has {len(array)} steps, the episode has {length}; "
+                "of observations give `obs` and `next_obs`, one of each per step"
             )
         # Assigning below would broadcast, and give every entry the same value.
         if array.shape[1:] != arrays[0].shape[1:]:

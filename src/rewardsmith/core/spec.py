@@ -151,7 +151,9 @@ class _Builder:
         if kind == "node":
             return self.node(value, place)
         if kind == "nodes":
-            if not isinstance(value, Mapping) or not value:
+            if isinstance(value, Mapping) and not value:
+                raise self.document.error("parts are empty; name at least one", place)
+            if not isinstance(value, Mapping):
                 raise self.document.error(
                     f"parts are a mapping name: node, this is {_brief(value)}", place
                 )

@@ -321,7 +321,7 @@ def test_memory_and_learning_before_scoring_do_not_mix() -> None:
 def test_an_episode_without_a_score_is_told_or_counts_as_the_number_given() -> None:
     plan: Plan = [(3, "terminated")]
     env = RewardVecEnv(walks(plan), Outcome(silent=13.0), deferred=True)
-    with pytest.raises(ScoreError, match=r"row 0: an episode has no score: every part abstained"):
+    with pytest.raises(ScoreError, match=r"row 0: an episode has no score: its reward abstained"):
         trained(env, 6)
     env = RewardVecEnv(walks(plan), Outcome(silent=13.0), deferred=True, missing=-7.0)
     _, seen = trained(env, 6)

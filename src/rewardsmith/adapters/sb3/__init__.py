@@ -17,6 +17,8 @@ _HOMES = {
     "find_reward_env": "env",
 }
 
+__all__ = list(_HOMES)
+
 if TYPE_CHECKING:
     from .callback import RewardCallback
     from .env import RewardVecEnv, find_reward_env
@@ -29,3 +31,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -245,7 +245,7 @@ class RewardVecEnv(VecEnvWrapper):
         values: Floats = dense_view(scores, rollouts)[0].double().numpy()
         for row in (~scores.scored).nonzero().flatten().tolist():
             environment, start, end = self.recorder.places[row]
-            part, why = scores.errors.get(row, ("", "every part abstained"))
+            part, why = scores.errors.get(row, ("", "its reward abstained"))
             if self.meter.missing == "raise":
                 raise ScoreError(f"an episode has no score: {why}", row=environment, part=part)
             values[row] = 0.0 if self.deferred else np.nan
@@ -321,11 +321,17 @@ def pays_by_itself(venv: VecEnv) -> bool:
 
 
 def _check_inside(venv: VecEnv) -> None:
-    """Refuse what would come between the environments' reward and ours.
+    """Refuse what is no VecEnv, and what would come between the environments' reward and ours.
 
     Raises:
+        TypeError: it is an environment of Gymnasium.
         ValueError: another reward of ours, or rewards that are scaled.
     """
+    if not isinstance(venv, VecEnv):
+        raise TypeError(
+            f"expected a VecEnv of Stable-Baselines3, got {type(venv).__name__}: make one with "
+            "make_vec_env(...) or DummyVecEnv([lambda: env]); rs.wrap takes Gymnasium's"
+        )
     if find_reward_env(venv) is not None or pays_by_itself(venv):
         raise ValueError(
             "these environments already pay a reward of ours, which this one would take for their "

@@ -177,6 +177,11 @@ class EvaluationCallback(BaseCallback):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(env, RewardVecEnv):
+            raise TypeError(
+                f"expected a RewardVecEnv, got {type(env).__name__}: evaluate on "
+                "RewardVecEnv(venv, reward, training=False) with the reward that is trained on"
+            )
         self.env, self.every, self.episodes = env, every, episodes
         self.gold, self.deterministic, self.seed = gold, deterministic, seed
 
