@@ -102,10 +102,10 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
-	@set -e; for file in benchmarks/*.py; do \
+	@failed=0; for file in benchmarks/*.py; do \
 	  test -e "$$file" || { echo "error: no benchmarks/*.py" >&2; exit 1; }; \
-	  echo "== $$file"; $(PY) "$$file"; \
-	done
+	  echo "== $$file"; $(PY) "$$file" || failed=1; \
+	done; exit $$failed
 
 # Each room has to reach the bar on its own, so that one cannot hide behind another.
 coverage: $(STAMP)
