@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.adapters.worlds import parts
+from tests.adapters.worlds import Walk, parts, vector
 
 import rewardsmith as rs
 from rewardsmith.adapters.blame import blamed
@@ -347,3 +347,22 @@ def test_only_the_innermost_part_that_cannot_act_is_blamed() -> None:
 def test_a_plain_function_is_no_reward() -> None:
     with pytest.raises(TypeError, match=r"got function; .*rs\.reward\(step=True\)\(function\)"):
         Meter(lambda obs: obs, 1)
+
+
+def test_what_the_agent_sees_cannot_be_overwritten() -> None:
+    """Observations are the learner's, whatever a reward tries to do with them in place."""
+
+    def near(next_obs: Any) -> Any:
+        next_obs /= 10.0
+        return next_obs[:, 0]
+
+    for env in (Walk(), vector(2)):
+        wrapped = rs.wrap(env, Function(near, step=True))
+        wrapped.reset(seed=0)
+        with pytest.raises(ScoreError, match="read-only"):
+            wrapped.step(wrapped.action_space.sample())
+        safe = rs.wrap(env, Function(near, step=True), missing=0.0)
+        safe.reset(seed=0)
+        obs = safe.step(safe.action_space.sample())[0]
+        assert np.asarray(obs).flags.writeable
+        assert np.all(np.asarray(obs) == 1.0)

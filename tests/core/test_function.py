@@ -11,7 +11,7 @@ import torch
 from tests import laws
 from tests.laws import ABSTAINED, BAD_VALUE, FAILED, SCORED, TIMEOUT
 
-from rewardsmith.core.acting import Terms, step_of
+from rewardsmith.core.acting import scan
 from rewardsmith.core.errors import MissingColumn, ScoreError
 from rewardsmith.core.function import Function, reward
 from rewardsmith.core.rollouts import Rollouts
@@ -237,20 +237,17 @@ def test_a_row_is_called_without_the_padding_of_its_neighbors() -> None:
     assert together == alone == [212.0, 545.0, 323.0]
 
 
-def test_a_step_function_cannot_overwrite_what_the_agent_sees() -> None:
+def test_a_step_function_cannot_overwrite_what_others_own() -> None:
     def near(next_obs: Any) -> Any:
         next_obs /= 10.0
         return next_obs[:, 0]
 
-    seen = np.ones((2, 1))
-    step = step_of(Rollouts(steps={"next_obs": torch.ones(2, 1, 1)}), 0)
-    step.next_obs = seen
-    with pytest.raises(ScoreError, match="read-only"):
-        Function(near, step=True).step(step, None, Terms())
-    assert seen.tolist() == [[1.0], [1.0]]
-    shaped = PotentialShaping(EnvReward("next_obs", index=0), lambda obs: np.negative(obs, out=obs))
-    step.obs, step.terminated = seen, np.zeros(2, dtype=bool)
-    shaped.bind(gamma=0.9)
-    with pytest.raises(ScoreError, match="read-only"):
-        shaped.step(step, shaped.start(2), Terms())
-    assert seen.tolist() == [[1.0], [1.0]]
+    def flipped(obs: Any) -> Any:
+        return np.negative(obs, out=obs)[:, 0]
+
+    ends = {"terminated": torch.zeros(2, 1, dtype=torch.bool), "env_reward": torch.zeros(2, 1)}
+    rollouts = Rollouts(steps={"obs": torch.ones(2, 1, 1), "next_obs": torch.ones(2, 1, 1), **ends})
+    for node in (Function(near, step=True), PotentialShaping(EnvReward(), flipped, 0.9)):
+        with pytest.raises(ScoreError, match="read-only"):
+            scan(node, rollouts)
+        assert rollouts["obs"].tolist() == rollouts["next_obs"].tolist() == [[[1.0]], [[1.0]]]

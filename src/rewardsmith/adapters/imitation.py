@@ -8,6 +8,7 @@ direction it has to be said what that means.
 >>> rs.wrap(env, ImitationReward(gail_trainer.reward_train))  # doctest: +SKIP
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -175,7 +176,10 @@ class ImitationReward(Reward):
         return Scores.dense(values, at, status, errors=errors, failed_at=failed_at)
 
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
-        transitions = self._transitions(lambda name: s.column(name, needed_by=self.label()))
+        # Copied: nets share their memory with torch, which takes no arrays that are read-only.
+        transitions = self._transitions(
+            lambda name: copy.deepcopy(s.column(name, needed_by=self.label()))
+        )
         try:
             return as_numbers(self._ask(**transitions), len(s.first)), carry
         except ScoreError as error:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.acting import Floats, Step, Terms, check_finite
+from ..core.acting import Floats, Step, Terms, check_finite, read_only
 from ..core.errors import ScoreError
 from ..core.reward import Reward
 from .blame import blamed, check_shapes
@@ -101,7 +101,7 @@ class Meter:
         if rows is None:
             rows = self._all
             self._carry, self._owed = self.reward.start(self.n), None
-        self._obs, self._info = obs, patched(self._info, info, rows)
+        self._obs, self._info = read_only(obs), patched(self._info, info, rows)
         # A row of the carry starts afresh by itself where an episode begins.
         self._first, self._fresh = self._first | rows, True
         self._sums[:, rows] = 0.0
@@ -130,9 +130,9 @@ class Meter:
             self._make_room(paid)
         step = self.last = Step(
             obs=self._obs,
-            action=action,
-            next_obs=next_obs,
-            env_reward=paid,
+            action=read_only(action),
+            next_obs=read_only(next_obs),
+            env_reward=read_only(paid),
             terminated=terminated,
             truncated=truncated,
             first=self._first if self._owed is None else self._first | self._owed,
@@ -153,7 +153,7 @@ class Meter:
         self, obs: Any, info: Mapping[str, Any], first: NDArray[np.bool_] | None = None
     ) -> None:
         """Go on to the observation that the next action answers; ``first`` marks new episodes."""
-        self._obs, self._info = obs, info
+        self._obs, self._info = read_only(obs), info
         self._first, self._fresh = (self._none, False) if first is None else (first, True)
 
     def _compute(self, step: Step, paid: Floats) -> Floats:

@@ -109,6 +109,16 @@ class Terms:
         self.values[self.below(name).path] = values
 
 
+def read_only(column: Any) -> Any:
+    """Arrays as views that nobody can write to: a reward only looks at what others own."""
+    if type(column) is np.ndarray:
+        column = column.view()
+        column.flags.writeable = False
+    elif isinstance(column, Mapping):
+        return {name: read_only(value) for name, value in column.items()}
+    return column
+
+
 def step_of(rollouts: Rollouts, t: int) -> Step:
     """Step ``t`` of every rollout, as the environments would have shown it.
 
@@ -119,7 +129,7 @@ def step_of(rollouts: Rollouts, t: int) -> Step:
     def at(column: Any) -> Any:
         if isinstance(column, Mapping):
             return {name: at(value) for name, value in column.items()}
-        return column[:, t].numpy()
+        return read_only(column[:, t].numpy())
 
     steps = rollouts.steps
     fields: dict[str, Any] = {name: at(steps[name]) if name in steps else None for name in FIELDS}

@@ -87,17 +87,6 @@ def take(column: Any, rows: Any) -> Any:
     return column[rows]
 
 
-def read_only(column: Any) -> Any:
-    """Arrays as views that nobody can write to: they are the learner's own observations."""
-    if isinstance(column, Mapping):
-        return {name: read_only(value) for name, value in column.items()}
-    if type(column) is not np.ndarray:
-        return column
-    view = column.view()
-    view.flags.writeable = False
-    return view
-
-
 class AxisCheck:
     """Refuses a function that reads the wrong axis of its arrays where the shapes happen to fit.
 

@@ -16,7 +16,6 @@ from .boundary import (
     as_numbers,
     gather,
     is_async,
-    read_only,
     run,
     score_batch,
     score_row,
@@ -144,7 +143,7 @@ class Function(Reward):
 
     def step(self, s: Step, carry: Any, out: Terms) -> tuple[Floats, Any]:
         n = len(s.first)
-        columns = read_only(self._columns(s.column, s))
+        columns = self._columns(s.column, s)
         try:
             values = as_numbers(self.call(**columns), n)
             self._axis(self.call, columns, n)

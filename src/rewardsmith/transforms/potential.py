@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.acting import Floats, Step, Terms, step_of
-from ..core.boundary import AxisCheck, Outcome, as_numbers, read_only, score_rows, told
+from ..core.boundary import AxisCheck, Outcome, as_numbers, score_rows, told
 from ..core.catalog import Paper, method
 from ..core.combination import weighted_sum
 from ..core.errors import RewardsmithError, ScoreError, SpecError
@@ -274,7 +274,7 @@ class PotentialShaping(Reward):
     def _phi(self, s: Step, moment: str) -> Floats:
         """Phi of the state acted in, or of the state reached, as float64 [n]."""
         try:
-            columns, n = read_only(self._columns(s, moment)), len(s.first)
+            columns, n = self._columns(s, moment), len(s.first)
             values = as_numbers(self.potential(**columns), n)
             self._axis(self.potential, columns, n)
             return values
