@@ -27,10 +27,10 @@ def draw(study: Study, run: Run) -> None:
     # Renderers may take the process along.
     write_json(run.folder / "no_film.json", {"reason": "the process that drew it died"})
     try:
-        _check_display()
         model = saved(study, run, "policy")
         reward, seed = final_reward(study, run, model), spread(run.seed, "film")
         env = make_reward_env(study, reward, 1, seed, training=False, render=True)
+        _check_display()
         strip = film(
             model,
             env,
