@@ -12,11 +12,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Rollouts": "core.rollouts",
     "Scores": "core.scores",
-    "Status": "core.scores",
+    "Status": "core.outcome",
     "Preferences": "core.preferences",
     "Advantages": "core.advantages",
     "win_rate": "core.preferences",
     "Reward": "core.reward",
+    "RowReward": "core.rows",
+    "Contract": "core.contract",
+    "check_contract": "core.contract",
     "Step": "core.acting",
     "scan": "core.acting",
     "learn": "core.learning",
@@ -31,7 +34,7 @@ _HOMES = {
     "Shift": "core.algebra",
     "WeightedMean": "core.algebra",
     "WeightedSum": "core.algebra",
-    "reward": "core.function",
+    "reward": "core.decorate",
     "Paper": "core.catalog",
     "method": "core.catalog",
     "methods": "core.catalog",
@@ -55,20 +58,24 @@ if TYPE_CHECKING:
     from .core.algebra import Min, Product, Scale, Shift, WeightedMean, WeightedSum
     from .core.bases import Comparator, Estimator, Relabel, Sampler
     from .core.catalog import Paper, method, methods
+    from .core.contract import Contract, check_contract
+    from .core.decorate import reward
     from .core.errors import RewardsmithError, ScoreError, SpecError
-    from .core.function import reward
     from .core.gate import Gate
     from .core.learning import learn
+    from .core.outcome import Status
     from .core.preferences import Preferences, win_rate
     from .core.reward import Reward
     from .core.rollouts import Rollouts
-    from .core.scores import Scores, Status
+    from .core.rows import RowReward
+    from .core.scores import Scores
     from .core.spec import dump, load
 
 
 __all__ = [
     "Advantages",
     "Comparator",
+    "Contract",
     "Estimator",
     "Gate",
     "Min",
@@ -79,6 +86,7 @@ __all__ = [
     "Reward",
     "RewardsmithError",
     "Rollouts",
+    "RowReward",
     "Sampler",
     "Scale",
     "ScoreError",
@@ -92,6 +100,7 @@ __all__ = [
     "WeightedSum",
     "adapters",
     "audit",
+    "check_contract",
     "dump",
     "learn",
     "learners",

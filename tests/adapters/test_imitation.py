@@ -17,9 +17,9 @@ from rewardsmith.core.acting import Step, Terms
 from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.function import Function
 from rewardsmith.core.learning import learn
+from rewardsmith.core.outcome import Status
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
-from rewardsmith.core.scores import Status
 from rewardsmith.signals.count import CountBonus
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping

@@ -16,8 +16,8 @@ from rewardsmith.adapters.recorder import Recorder
 from rewardsmith.adapters.rllte import RllteBonus
 from rewardsmith.adapters.sb3 import RewardVecEnv
 from rewardsmith.core.acting import Step
+from rewardsmith.core.outcome import Status
 from rewardsmith.core.rollouts import Rollouts
-from rewardsmith.core.scores import Status
 from rewardsmith.signals.env_reward import EnvReward
 
 KEYS = {"observations", "actions", "rewards", "terminateds", "truncateds", "next_observations"}

@@ -12,8 +12,8 @@ import rewardsmith as rs
 from rewardsmith.adapters.recorder import Recorder
 from rewardsmith.adapters.rllte import RllteBonus
 from rewardsmith.core.acting import Step
+from rewardsmith.core.outcome import Status
 from rewardsmith.core.rollouts import Rollouts
-from rewardsmith.core.scores import Status
 from rewardsmith.signals.env_reward import EnvReward
 
 pytestmark = pytest.mark.contracts

@@ -13,9 +13,9 @@ from rewardsmith.core.acting import Step, Terms, check_finite, scan, step_of
 from rewardsmith.core.catalog import find, methods
 from rewardsmith.core.errors import MissingColumn, ScoreError
 from rewardsmith.core.function import Function
+from rewardsmith.core.outcome import Status
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
-from rewardsmith.core.scores import Status
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.pointwise import Bounded, Clip, Symlog
 from rewardsmith.transforms.potential import PotentialShaping

@@ -12,8 +12,9 @@ from tests import laws
 from tests.laws import ABSTAINED, BAD_VALUE, FAILED, SCORED, TIMEOUT
 
 from rewardsmith.core.acting import scan
+from rewardsmith.core.decorate import reward
 from rewardsmith.core.errors import MissingColumn, ScoreError
-from rewardsmith.core.function import Function, reward
+from rewardsmith.core.function import Function
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping

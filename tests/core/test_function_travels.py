@@ -11,8 +11,7 @@ import pytest
 from tests import laws
 
 from rewardsmith.core.errors import SpecError
-from rewardsmith.core.function import Function, reward
-from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.function import Function
 
 MODULE = """
 import asyncio
@@ -97,8 +96,8 @@ def test_names() -> None:
 def test_the_examples_in_the_docstrings() -> None:
     import doctest
 
-    from rewardsmith.core import function
+    from rewardsmith.core import decorate
 
-    result = doctest.testmod(function, extraglobs={"Rollouts": Rollouts, "reward": reward})
+    result = doctest.testmod(decorate)
     assert result.attempted >= 2
     assert result.failed == 0

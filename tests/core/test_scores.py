@@ -13,8 +13,9 @@ from tests.laws import ABSTAINED, BAD_VALUE, FAILED, SCORED, TIMEOUT, UNSCORED, 
 from rewardsmith.core import algebra
 from rewardsmith.core.errors import MissingColumn, ScoreError
 from rewardsmith.core.function import Function
+from rewardsmith.core.outcome import Status
 from rewardsmith.core.rollouts import Rollouts
-from rewardsmith.core.scores import Scores, Status, worst
+from rewardsmith.core.scores import Scores, worst
 
 
 def test_statuses_are_ordered_from_best_to_worst() -> None:

@@ -14,9 +14,10 @@ from rewardsmith.core.advantages import Advantages
 from rewardsmith.core.errors import MissingColumn
 from rewardsmith.core.function import Function
 from rewardsmith.core.learning import learn
+from rewardsmith.core.outcome import Status
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
-from rewardsmith.core.scores import Scores, Status
+from rewardsmith.core.scores import Scores
 from rewardsmith.learners import Baseline, NetworkPolicy, Policy, Reinforce, TablePolicy
 from rewardsmith.learners.reinforce import discounts, returns_to_go
 from rewardsmith.signals.env_reward import EnvReward

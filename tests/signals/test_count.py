@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rewardsmith.core.acting import Step, Terms, scan
 from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.learning import learn
+from rewardsmith.core.outcome import Status
 from rewardsmith.core.rollouts import Rollouts
-from rewardsmith.core.scores import Status
 from rewardsmith.signals.count import CountBonus, digests
 
 

@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.acting import Floats, Step, Terms, check_finite
-from ..core.boundary import as_numbers, score_rows, told
+from ..core.boundary import as_numbers, score_rows
 from ..core.errors import RewardsmithError, ScoreError
+from ..core.outcome import Status, told
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
-from ..core.scores import Scores, Status
+from ..core.scores import Scores
 from .blame import check_shapes
 from .columns import read_by
 from .goals import memories

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from ..core.acting import FIELDS, Floats, Step, Terms, check_finite
 from ..core.algebra import WeightedSum
-from ..core.boundary import as_numbers, told
+from ..core.boundary import as_numbers
 from ..core.catalog import nearest
 from ..core.errors import ScoreError
+from ..core.outcome import told
 from ..core.reward import Reward
 from ..signals.env_reward import EnvReward
 from .blame import check_shapes

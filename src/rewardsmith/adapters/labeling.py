@@ -13,9 +13,10 @@ import torch
 
 from ..core.errors import MissingColumn, ScoreError, SpecError
 from ..core.fingerprint import digest, fingerprint
+from ..core.outcome import Status
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
-from ..core.scores import Scores, Status
+from ..core.scores import Scores
 from .labels import Labels
 
 Missing: TypeAlias = Literal["missing", "raise"] | float

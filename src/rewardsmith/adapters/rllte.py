@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..core.boundary import told
+from ..core.outcome import Status, told
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
-from ..core.scores import Scores, Status
+from ..core.scores import Scores
 
 _SAMPLES = {
     "observations": "obs",

@@ -1,7 +1,6 @@
-"""The one boundary around user code: what came back from it, as a score or the reason for none.
+"""The boundary around functions of many rows: whole columns, the arrays of a step, async calls.
 
-Whatever a function does (raise, hang until its own deadline, return None, NaN or text) becomes a
-status and a message, never a silent 0.
+What comes back becomes outcomes (:mod:`rewardsmith.core.outcome`), whatever a function does.
 """
 
 import asyncio
@@ -9,30 +8,18 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .errors import ScoreError
-from .scores import Status
-
-Outcome: TypeAlias = tuple[float, Status, str]
-"""A value, its status, and what went wrong ("" if nothing)."""
+from .outcome import Outcome, Status, broken, judged, shown, told
 
 
 def is_async(call: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine; an object may be called asynchronously too."""
     return any(inspect.iscoroutinefunction(f) for f in (call, type(call).__call__))
-
-
-def score_row(call: Callable[..., Any], row: Mapping[str, Any]) -> Outcome:
-    """Call a function on one row."""
-    try:
-        return judged(call(**row))
-    except Exception as error:  # noqa: BLE001 - user code may raise anything
-        return broken(error)
 
 
 def score_batch(call: Callable[..., Any], columns: Mapping[str, Any], n: int) -> list[Outcome]:
@@ -174,36 +161,3 @@ def run(coroutine: Coroutine[Any, Any, list[Outcome]]) -> list[Outcome]:
         return asyncio.run(coroutine)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(copy_context().run, asyncio.run, coroutine).result()
-
-
-def judged(value: Any) -> Outcome:
-    """A returned value as a score, or why it is none."""
-    if value is None:
-        return 0.0, Status.ABSTAINED, ""
-    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
-        value = value.item()
-    if not isinstance(value, bool | int | float | np.number | np.bool_):
-        return 0.0, Status.BAD_VALUE, f"returned {shown(value)}, not a number"
-    try:
-        number = float(value)
-    except OverflowError:
-        return 0.0, Status.BAD_VALUE, "returned an integer too large for a float"
-    if not np.isfinite(number):
-        return 0.0, Status.BAD_VALUE, f"returned {number}"
-    return number, Status.SCORED, ""
-
-
-def broken(error: BaseException) -> Outcome:
-    """What was raised instead of a value."""
-    return 0.0, Status.TIMEOUT if isinstance(error, TimeoutError) else Status.FAILED, told(error)
-
-
-def told(error: BaseException) -> str:
-    """What was raised, in words."""
-    return f"raised {type(error).__name__}: {error}"
-
-
-def shown(value: Any) -> str:
-    """A value with its type, cut to a line."""
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"

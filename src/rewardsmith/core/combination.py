@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float32, Int8
 from torch import Tensor
 
+from .outcome import Status
 from .rollouts import Rollouts
-from .scores import Scores, Status, first_errors, worst
+from .scores import Scores, first_errors, worst
 
 
 def dense_view(scores: Scores, rollouts: Rollouts) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ Its argument names are columns. What it returns or raises passes the boundary ar
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 
@@ -18,19 +18,20 @@ from .boundary import (
     is_async,
     run,
     score_batch,
-    score_row,
     score_rows,
     take,
-    told,
 )
 from .catalog import method
+from .decorate import StepFailure
 from .errors import MissingColumn, RewardsmithError, ScoreError
+from .execution import Execution, Inline, current, evaluate
+from .outcome import Status, told
 from .reference import Reference, resolve
 from .reward import Reward
 from .rollouts import Rollouts
-from .scores import Scores, Status
-
-StepFailure = Literal["row", "skip"]
+from .rowcall import RowCall
+from .rows import scores_of
+from .scores import Scores
 
 
 @method("function", kind="signal")
@@ -69,6 +70,11 @@ class Function(Reward):
         self.by_step = step
         self._axis = AxisCheck()
         self.required, self.optional = argument_names(call)
+        self._positional = tuple(
+            name
+            for name, parameter in inspect.signature(call).parameters.items()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        )
         self.declare(needs=self.required, granularity="dense" if step else "outcome")
 
     def arguments(self) -> dict[str, Any]:
@@ -105,17 +111,28 @@ class Function(Reward):
             return self._score_steps(rollouts)
         columns = self._columns(rollouts.column, rollouts)
         n = len(rollouts)
+        if not self.batched:
+            columns = {name: _unpadded(name, column, rollouts) for name, column in columns.items()}
         if self.batched:
             results = score_batch(self.call, columns, n)
         elif self.is_async:
-            rows = [_row(columns, rollouts, i) for i in range(n)]
-            results = run(gather(self.call, rows))
+            rows = zip(*columns.values(), strict=True)
+            results = run(gather(self.call, [dict(zip(columns, row, strict=True)) for row in rows]))
         else:
-            results = [score_row(self.call, _row(columns, rollouts, i)) for i in range(n)]
+            return self._score_rows(columns, n)
         values = torch.tensor([value for value, _, _ in results], dtype=torch.float32)
         status = torch.tensor([int(status) for _, status, _ in results], dtype=torch.int8)
         errors = {i: ("", text) for i, (_, _, text) in enumerate(results) if text}
         return Scores.outcome(values, status, errors=errors)
+
+    def _score_rows(self, columns: Mapping[str, Any], n: int) -> Scores:
+        rows = list(zip(*columns.values(), strict=True)) if columns else [()] * n
+        names = tuple(columns)
+        # By position where that is the same: it costs a third.
+        keyword = names != self._positional[: len(names)]
+        call = RowCall(self.call, names, keyword=keyword)
+        execution = current() or Execution(Inline())
+        return scores_of(evaluate(call, rows, execution))
 
     def _score_steps(self, rollouts: Rollouts) -> Scores:
         """Step through the rollouts; a step that breaks voids its row, or is skipped."""
@@ -167,34 +184,6 @@ class Function(Reward):
         return columns
 
 
-@overload
-def reward(call: Callable[..., Any], /) -> Function: ...
-@overload
-def reward(
-    *, batched: bool = ..., step: bool = ..., on_step_failure: StepFailure = ...
-) -> Callable[[Callable[..., Any]], Function]: ...
-def reward(
-    call: Callable[..., Any] | None = None,
-    /,
-    *,
-    batched: bool = False,
-    step: bool = False,
-    on_step_failure: StepFailure = "row",
-) -> Function | Callable[[Callable[..., Any]], Function]:
-    """Turn a function into a reward; its argument names are columns. See :class:`Function`.
-
-    Example:
-        >>> @reward
-        ... def short(completion: str) -> float:
-        ...     return 1.0 if len(completion) < 10 else 0.0
-        >>> short(Rollouts.from_text(["?"], ["yes"])).values
-        tensor([1.])
-    """
-    if call is not None:
-        return Function(call)
-    return lambda f: Function(f, batched=batched, step=step, on_step_failure=on_step_failure)
-
-
 def argument_names(call: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The arguments of a function that are columns: those required, and those with a default.
 
@@ -220,13 +209,11 @@ def _title(call: Callable[..., Any]) -> str:
     return str(getattr(call, "__qualname__", repr(call)))
 
 
-def _row(columns: Mapping[str, Any], rollouts: Rollouts, i: int) -> dict[str, Any]:
-    """One rollout's columns; those per step without the padding, which depends on its neighbors."""
-    real = rollouts.mask[i]
-    return {
-        name: column[i] if name in rollouts.rows else take(take(column, i), real)
-        for name, column in columns.items()
-    }
+def _unpadded(name: str, column: Any, rollouts: Rollouts) -> Any:
+    """A column by row; what is per step without the padding, which depends on its neighbors."""
+    if name in rollouts.rows:
+        return column
+    return [take(take(column, i), real) for i, real in enumerate(rollouts.mask)]
 
 
 def _has(source: Rollouts | Step, name: str) -> bool:

@@ -12,9 +12,10 @@ from .algebra import all_dense
 from .catalog import Paper, method
 from .combination import dense_view, factor_view, failed_anywhere
 from .errors import ScoreError
+from .outcome import Status
 from .reward import Reward
 from .rollouts import Rollouts
-from .scores import Scores, Status, first_errors, worst
+from .scores import Scores, first_errors, worst
 
 
 @method(

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int8, Int64
 from torch import Tensor
 
-from .scores import Scores, Status
+from .outcome import Status
+from .scores import Scores
 
 
 @dataclass(eq=False)

@@ -114,6 +114,14 @@ class Reward(Node):
         """
         return {}
 
+    def survey(self, rollouts: Rollouts) -> None:
+        """Take in some rows of a data set, before any of it is scored.
+
+        Only for nodes of scope ``"dataset"``, whose scores depend on all rows (word frequencies, a
+        rank): :func:`~rewardsmith.core.learning.survey` calls it with every chunk in a first pass.
+        Where nobody did, :meth:`forward` takes its rollouts for the whole data set.
+        """
+
     def bind(self, *, gamma: float) -> None:
         """Tell the tree the learner's discount factor.
 

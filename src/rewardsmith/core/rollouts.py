@@ -147,12 +147,18 @@ class Rollouts:
     def column(self, name: str, *, needed_by: str = "") -> Column:
         """A column by name; a name that is no column is looked up among the keys of ``info``.
 
+        ``reward_model.ground_truth`` is what each mapping of the column ``reward_model`` has under
+        that key, or None.
+
         Raises:
             MissingColumn: there is none; the message says who needs it and what is there.
         """
         for table in (self.rows, self.steps, self.steps.get("info", {})):
             if name in table:
                 return table[name]
+        nested = _nested(self.rows, name)
+        if nested is not None:
+            return nested
         raise MissingColumn(name, needed_by=needed_by, present=self.columns)
 
     def last_action(self) -> Int64[Tensor, " n"]:
@@ -248,6 +254,17 @@ def _factorize(ids: Sequence[Hashable] | Tensor) -> Int64[Tensor, " n"]:
     plain = ids.tolist() if isinstance(ids, Tensor | np.ndarray) else ids
     seen: dict[Hashable, int] = {}
     return torch.tensor([seen.setdefault(i, len(seen)) for i in plain], dtype=torch.int64)
+
+
+def _nested(rows: Mapping[str, Column], name: str) -> list[Any] | None:
+    """What the mappings of a column hold below it; None where none of them holds it."""
+    head, _, path = name.partition(".")
+    if not path or head not in rows:
+        return None
+    found = list(rows[head])
+    for key in path.split("."):
+        found = [value.get(key) if isinstance(value, Mapping) else None for value in found]
+    return None if all(value is None for value in found) else found
 
 
 def _leaves(column: Column) -> Iterator[Any]:

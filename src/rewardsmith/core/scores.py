@@ -7,7 +7,6 @@ number by itself: the caller decides once, with :meth:`Scores.resolve`.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Literal
 
 import torch
@@ -15,19 +14,8 @@ from jaxtyping import Bool, Float32, Int8, Int64
 from torch import Tensor
 
 from .errors import ScoreError
+from .outcome import Status
 from .rollouts import Rollouts
-
-
-class Status(IntEnum):
-    """Why a row has no score, from best to worst; a parent takes the worst that it reads."""
-
-    SCORED = 0
-    ABSTAINED = 1
-    TIMEOUT = 2
-    FAILED = 3
-    BAD_VALUE = 4
-    UNSCORED = 5
-    """Where every result starts, so that an interrupt is visible."""
 
 
 @dataclass(eq=False)

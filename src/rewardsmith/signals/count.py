@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.acting import Floats, Step, Terms, step_of
-from ..core.boundary import broken, shown, take
+from ..core.boundary import take
 from ..core.catalog import Paper, method
 from ..core.errors import ScoreError
 from ..core.function import argument_names
+from ..core.outcome import Status, broken, shown
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
-from ..core.scores import Scores, Status
+from ..core.scores import Scores
 
 
 @method(

@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from ..core.acting import Floats, Step, Terms
-from ..core.boundary import shown
 from ..core.catalog import method
 from ..core.errors import SpecError
+from ..core.outcome import shown
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores

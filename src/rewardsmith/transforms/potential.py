@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.acting import Floats, Step, Terms, step_of
-from ..core.boundary import AxisCheck, Outcome, as_numbers, score_rows, told
+from ..core.boundary import AxisCheck, as_numbers, score_rows
 from ..core.catalog import Paper, method
 from ..core.combination import weighted_sum
 from ..core.errors import RewardsmithError, ScoreError, SpecError
 from ..core.function import argument_names
+from ..core.outcome import Outcome, Status, told
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
-from ..core.scores import Scores, Status
+from ..core.scores import Scores
 
 Advice: TypeAlias = Literal["look_ahead", "look_back"]
 
