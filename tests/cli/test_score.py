@@ -91,7 +91,8 @@ def test_a_row_per_episode(work, score, suffix):
     write_trajectories(f"data{suffix}", episodes(10))
     code, said, _ = score("reward.yaml", f"data{suffix}", "--out", "out.parquet", "--chunk", 4)
     assert code == 0
-    assert "out.parquet: 10 rows, 10 scored" in said
+    assert "out.parquet: 10 rows in " in said
+    assert "\n10 scored\n" in said
     assert list(rows()[0]) == [
         "row",
         "reward",
@@ -148,7 +149,7 @@ def late(work):
 def test_rows_without_a_score(work, score):
     code, said, _ = score(*late(work))
     assert code == 0
-    assert "10 rows, 1 failed, 9 scored" in said
+    assert "1 failed, 9 scored" in said
     assert rows()[7] == {
         "row": 7,
         "reward": None,
@@ -207,9 +208,9 @@ def test_an_interrupt_is_told(work, score):
     [
         (["no.yaml", "data.hdf5"], "no.yaml: cannot read it: No such file"),
         (["reward.yaml", "no.hdf5"], "no.hdf5: there is no such file"),
-        (["reward.yaml", "reward.yaml"], "reward.yaml: trajectories are .hdf5"),
+        (["reward.yaml", "reward.yaml"], "reward.yaml: rows of text are .jsonl"),
         (["reward.yaml", "empty.hdf5"], "empty.hdf5: cannot read it as HDF5"),
-        (["reward.yaml", "empty.parquet"], "empty.parquet: cannot read it as Parquet"),
+        (["reward.yaml", "empty.parquet"], "empty.parquet: cannot read it: "),
         (["reward.yaml", "."], ".: this folder is no Minari data set"),
         (["reward.yaml", "data.hdf5", "--on-error", "zero"], "--on-error is missing, raise or a"),
         (["reward.yaml", "data.hdf5", "--on-error", "nan"], "--on-error is missing, raise or a"),
@@ -222,10 +223,7 @@ def test_an_interrupt_is_told(work, score):
         (["reward.yaml", "data.parquet", "--out", "data.parquet"], "it exists and holds no labels"),
         (["reward.yaml", "data.hdf5", "--out", "late.yaml/x.parquet"], "cannot write it: Not a"),
         (["reward.yaml", "data.hdf5", "--out", "."], ".: labels are written to a .parquet file"),
-        (
-            ["reward.yaml", "chat.jsonl"],
-            "chat.jsonl: trajectories are .hdf5, .h5 or .parquet files",
-        ),
+        (["reward.yaml", "chat.jsonl"], "chat.jsonl: no column 'env_reward', needed by env_reward"),
         (
             ["reward.yaml", "data.hdf5", "--out", "folder.parquet"],
             "cannot write it: it is a folder",
@@ -256,7 +254,7 @@ def test_bad_input_is_one_line(work, score, arguments, message):
 def test_help_says_what_is_read(score):
     code, said, _ = score("--help")
     assert code == 0
-    assert "Trajectories: .hdf5, .h5, the folder of a Minari data set, or .parquet." in " ".join(
+    assert "Episodes: .hdf5, .h5, the folder of a Minari data set, .parquet." in " ".join(
         said.split()
     )
 

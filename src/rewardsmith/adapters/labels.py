@@ -3,13 +3,13 @@
 Beside ``OUT.parquet`` a folder ``OUT.parquet.parts`` holds what is done: a table per chunk, each
 there as a whole or not at all. When every row is there, the parts become the file and the folder
 goes. A tag says what the labels are of; parts and files with another tag are not taken over.
+Columns of parts whose name begins with ``_`` are notes for the summary, and do not reach the file.
 """
 
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,26 +27,27 @@ class Labels:
 
     Args:
         out: the file.
-        rows: how many there will be.
-        tag: what they are labels of: the reward, the data and the options.
+        rows: how many there will be; None if nobody knows.
+        tag: what they are labels of: the reward, the data and the options; None if that cannot be
+            told, and nothing is taken over.
 
     Raises:
         SpecError: ``out`` cannot be written, or is a file that is no labels.
     """
 
-    def __init__(self, out: Path, rows: int, tag: str) -> None:
+    def __init__(self, out: Path, rows: int | None, tag: str | None) -> None:
         if out.suffix != ".parquet":
             raise SpecError("labels are written to a .parquet file", file=str(out))
         if out.is_dir():
             raise SpecError("cannot write it: it is a folder", file=str(out))
         self.out, self.rows, self.tag = out, rows, tag
         self.folder = out.with_name(out.name + ".parts")
-        self.complete = self._facts() == {"tag": tag, "rows": rows}
+        self.complete = self._facts() == {"tag": tag, "rows": rows} and tag is not None
         """The file is there already."""
         self.stale = False
         """Parts of other labels were found, and thrown away."""
         self._parts: list[Path] = []
-        self.done = rows
+        self.done = rows or 0
         """How many rows are on disk."""
         with self._writable():
             if self.complete:
@@ -57,35 +58,42 @@ class Labels:
                 self.stale = any(self.folder.glob("*.parquet"))
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
-            note.write_text(tag)
+            note.write_text(tag or "")
         self._parts, self.done = self._found()
 
     def append(self, table: pa.Table) -> None:
         """Keep the next rows; they are on disk when this returns."""
         path = self.folder / f"{self.done:012d}.parquet"
-        _write(path, [table], table.schema)
+        with self._writable("; what is done is kept, the same command goes on from there"):
+            _write(path, [table], table.schema)
         self._parts.append(path)
         self.done += table.num_rows
 
-    def finish(self) -> None:
-        """Put the parts together; afterwards the file is there and the folder is not."""
+    def finish(self, visit: Callable[[pa.Table], None] | None = None) -> None:
+        """Put the parts together; afterwards the file is there and the folder is not.
+
+        Args:
+            visit: is shown every part, with its notes.
+        """
         schemas = [pq.read_schema(path) for path in self._parts]
-        facts = json.dumps({"tag": self.tag, "rows": self.rows})
-        schema = pa.unify_schemas(schemas).with_metadata({_KEY: facts.encode()})
-        _write(self.out, self._tables(schema), schema)
+        rows = self.done if self.rows is None else self.rows
+        facts = json.dumps({"tag": self.tag, "rows": rows})
+        fields = [field for field in _unified(schemas) if not field.name.startswith("_")]
+        schema = pa.schema(fields, metadata={_KEY: facts.encode()})
+        with self._writable("; what is done is kept, the same command goes on from there"):
+            _write(self.out, self._tables(schema, rows, visit), schema)
         shutil.rmtree(self.folder)
         self.complete = True
 
-    def counts(self) -> Mapping[str, int]:
-        """How many rows of the file have which status."""
-        statuses = pq.read_table(self.out, columns=["status"])["status"].to_pylist()
-        return Counter(statuses)
-
-    def _tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
-        left = self.rows
+    def _tables(
+        self, schema: pa.Schema, rows: int, visit: Callable[[pa.Table], None] | None
+    ) -> Iterator[pa.Table]:
+        left = rows
         for path in self._parts:
             table = pq.read_table(path)[:left]
             left -= table.num_rows
+            if visit is not None:
+                visit(table)
             # A column that a part does not have is empty there.
             missing = [field for field in schema if field.name not in table.column_names]
             for field in missing:
@@ -97,11 +105,11 @@ class Labels:
         parts: list[Path] = []
         done = 0
         for path in sorted(self.folder.glob("*.parquet")):
-            if int(path.stem) != done or done >= self.rows:
+            if int(path.stem) != done or (self.rows is not None and done >= self.rows):
                 break
             parts.append(path)
             done += pq.read_metadata(path).num_rows
-        return parts, min(done, self.rows)
+        return parts, done if self.rows is None else min(done, self.rows)
 
     def _facts(self) -> Any:
         """What the file that is there says of itself."""
@@ -117,13 +125,29 @@ class Labels:
             ) from None
 
     @contextmanager
-    def _writable(self) -> Iterator[None]:
+    def _writable(self, then: str = "") -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise SpecError(
-                f"cannot write it: {error.strerror or error}", file=str(self.out)
+                f"cannot write it: {error.strerror or error}{then}", file=str(self.out)
             ) from None
+
+
+def _unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """One schema for all parts; a column that is now this and now that becomes text."""
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        types: dict[str, set[pa.DataType]] = {}
+        for field in (field for schema in schemas for field in schema):
+            types.setdefault(field.name, set()).add(field.type)
+        return pa.schema(
+            [
+                (name, kinds.pop() if len(kinds) == 1 else pa.string())
+                for name, kinds in types.items()
+            ]
+        )
 
 
 def _write(path: Path, tables: Any, schema: pa.Schema) -> None:

@@ -21,6 +21,7 @@ from ..core.catalog import nearest
 from ..core.errors import SpecError
 from ..core.rollouts import Rollouts
 from .episodes import OF_A_STEP, Array, Episode, nested, sides, split, stack
+from .labeling import Piece
 
 _HDF5 = (".hdf5", ".h5")
 _NUMBERS = "biuf"
@@ -103,6 +104,38 @@ class Trajectories:
                 yield stack(chunk)
             except ValueError as error:
                 raise self._error(str(error), f"{chunk[0].name} to {chunk[-1].name}") from None
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def resumable(self) -> bool:
+        return True
+
+    @property
+    def identity(self) -> list[Any]:
+        """A file is known by its name, size and time of change."""
+        stat = self.path.stat()
+        return [self.path.name, stat.st_size, stat.st_mtime_ns]
+
+    def pieces(
+        self, size: int, start: int = 0, stop: int | None = None, *, whole_groups: bool = False
+    ) -> Iterator[Piece]:
+        """As :meth:`chunks`, to be labeled.
+
+        Raises:
+            SpecError: ``whole_groups``, for the episodes of a group are not looked for.
+        """
+        if whole_groups and (start or size < len(self)):
+            raise SpecError(
+                "this reward compares the episodes of a group: score all together with "
+                f"--chunk {len(self)}",
+                file=self.name,
+            )
+        for rollouts in self.chunks(size, start, stop):
+            yield Piece(rollouts, start)
+            start += len(rollouts)
 
     def _placed(self, first: Episode) -> dict[str, str]:
         """Our path -> the file's, of every column."""
@@ -196,6 +229,22 @@ def write_trajectories(path: Path | str, rollouts: Rollouts | Iterable[Rollouts]
     finally:
         temporary.unlink(missing_ok=True)
     return written
+
+
+def holds_episodes(data: str, names: Mapping[str, str] | None = None) -> bool:
+    """Whether a file's rows are episodes; a Parquet file is known by the columns of steps."""
+    path = Path(data)
+    if path.suffix != ".parquet":
+        return path.suffix in _HDF5 or path.is_dir()
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        present = set(pq.read_schema(path).names)
+    except (ImportError, OSError, pa.ArrowException):
+        return False  # whoever reads it tells what is wrong
+    actions = (names or {}).get("action", "action")
+    return {"episode", "step"} <= present or any(f"{n}/".startswith(f"{actions}/") for n in present)
 
 
 def _file_of(path: Path) -> Path:

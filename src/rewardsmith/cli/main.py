@@ -54,15 +54,28 @@ def study(
 def score(
     reward: Annotated[Path, typer.Argument(metavar="REWARD.yaml", help="What to score with.")],
     data: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DATA",
-            help="Trajectories: .hdf5, .h5, the folder of a Minari data set, or .parquet.",
+            help="Rows of text: .jsonl, .jsonl.gz, .parquet, hf:NAME[:SPLIT], or - for JSON lines "
+            "on standard input. Episodes: .hdf5, .h5, the folder of a Minari data set, .parquet.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="OUT.parquet", help="The labels.")],
-    chunk: Annotated[int, typer.Option(min=1, help="Rows that are scored together.")] = 64,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows [all].")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.parquet", help="The labels [runs/REWARD-DATA.parquet]."),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="processes|ray|inline",
+            help="Where rows are run [processes for text, inline for episodes].",
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes [cores].")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds that a row may take in a worker [10].")
+    ] = None,
     on_error: Annotated[
         str,
         typer.Option(
@@ -70,6 +83,27 @@ def score(
             help="What a row without a score gets: nothing, an end of the work, or this number.",
         ),
     ] = "missing",
+    chunk: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows that are scored together [2048, or 64 episodes]."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Rows with the same value here are compared."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Columns of the data to copy to the labels."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows [all].")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Remember there what rows are worth [nowhere]."),
+    ] = None,
+    diff: Annotated[
+        Path | None,
+        typer.Option(metavar="OLD.parquet", help="Show the rows whose verdict is another now."),
+    ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(help="The learner's discount factor, for potential shaping."),
@@ -83,23 +117,29 @@ def score(
         ),
     ] = False,
 ) -> None:
-    """Label a data set with a reward: a row per episode, in the data's order.
+    """Label a data set with a reward: a row per row or episode, in the data's order.
 
-    Columns: row, reward (summed over the steps, undiscounted), status, error, and reward/PART and
-    status/PART for each part. The same command goes on where it was interrupted.
+    Columns: row, reward (of episodes: summed over the steps, undiscounted), status, error, and
+    reward/PART and status/PART for each part. The same command goes on where it was interrupted.
     """
-    from .score import score_command
+    from .score import Options, score_command
 
-    score_command(
-        reward,
-        data,
-        out,
-        chunk=chunk,
-        limit=limit,
+    options = Options(
+        executor=executor,
+        workers=workers,
+        timeout=timeout,
+        cache=cache,
         on_error=on_error,
+        chunk=chunk,
+        group=group,
+        columns=columns,
+        limit=limit,
         gamma=gamma,
         steps=steps,
+        diff=diff,
     )
+    name = f"{reward.resolve().parent.name}-{Path(data).name.partition('.')[0] or 'stdin'}"
+    score_command(reward, data, out or Path("runs", f"{name}.parquet"), options)
 
 
 @app.command()

@@ -1,11 +1,13 @@
-"""``rewardsmith score``: label trajectories with a reward."""
+"""``rewardsmith score``: label a data set with a reward, and sum up what was found."""
 
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -14,49 +16,73 @@ from ..core import spec
 from ..core.document import read_document
 from ..core.errors import ScoreError, SpecError
 from ..core.reward import Reward
+from .closing import show_changes, show_tally
+
+if TYPE_CHECKING:
+    from ..adapters.labeling import Source
+    from ..adapters.tally import Tally
 
 _EVERY = 5.0
 """Seconds between two lines, where there is no bar."""
+_TIMEOUT = 10.0
+"""Seconds that a row may take in a worker, where nobody says."""
+_EPISODES, _ROWS = 64, 2048
+"""How many are scored together, where nobody says."""
 
 
-def score_command(
-    reward_file: Path,
-    data: Path,
-    out: Path,
-    *,
-    chunk: int,
-    limit: int | None,
-    on_error: str,
-    gamma: float | None,
-    steps: bool,
-) -> None:
-    """Score every episode of a file; exits 1 if that was interrupted or a row raised."""
+@dataclass
+class Options:
+    """The options of the command; see ``rewardsmith score --help``."""
+
+    executor: str | None
+    workers: int | None
+    timeout: float | None
+    cache: Path | None
+    on_error: str
+    chunk: int | None
+    group: str | None
+    columns: str | None
+    limit: int | None
+    gamma: float | None
+    steps: bool
+    diff: Path | None
+
+
+def score_command(reward_file: Path, data: str, out: Path, options: Options) -> None:
+    """Score every row of a file; exits 1 if that was interrupted or a row raised."""
     try:
-        from ..adapters.columns import read_by
-        from ..adapters.labeling import check, label, tag
+        from ..adapters.diff import labels_of
+        from ..adapters.labeling import check, tag
         from ..adapters.labels import Labels
-        from ..adapters.trajectories import Trajectories
+        from ..adapters.tally import Tally
     except ImportError as error:
-        raise SpecError(
-            f"scoring needs more packages ({error.name} is missing): "
-            'pip install "rewardsmith[offline]"'
-        ) from error
-    missing = _missing(on_error)
-    reward = _reward(reward_file, gamma, steps)
+        raise _lacking(error) from error
+    missing = _missing(options.on_error)
+    if options.diff is not None:
+        labels_of(options.diff)
+    reward = _reward(reward_file, options)
     names = _names(reward_file)
-    source = Trajectories(data, names=names, columns=read_by(reward))
-    rows = len(source) if limit is None else min(limit, len(source))
+    source, of_steps = _source(data, names, reward, options)
+    rows = len(source) if options.limit is None else min(options.limit, len(source) or sys.maxsize)
+    chunk = options.chunk or (_EPISODES if of_steps else _ROWS)
     check(reward, source, chunk=chunk, rows=rows)
-    labels = Labels(out, rows, tag(reward, source.path, names, gamma, missing, steps))
+    facts = [names, options.gamma, missing, options.steps, options.group, options.columns]
+    known = rows if source.resumable or options.limit else None
+    labels = Labels(out, known, tag(reward, source, *facts, chunk, options.timeout))
     if labels.complete:
         print(f"{out}: done already; remove it to score again")
+        _closing(out, None, rows, options)
         return
     if labels.stale:
         print(f"{out}: began with another reward, data or options; starting anew")
     elif labels.done:
         print(f"{out}: going on after {labels.done:,} rows")
+    tally = Tally()
+    began = time.monotonic()
     try:
-        _follow(label(reward, source, labels, chunk=chunk, missing=missing, steps=steps), rows)
+        with _executor(reward, options, of_steps):
+            _run(reward, source, labels, chunk, missing, options, of_steps)
+            labels.finish(tally.add)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(1)
@@ -64,26 +90,129 @@ def score_command(
         print(f"error: {data}: {error}", file=sys.stderr)
         sys.exit(1)
     except SpecError as error:
-        if gamma is None and "gamma" in error.message:
+        if options.gamma is None and "gamma" in error.message:
             error.message += "; here: --gamma"
         raise
-    counts = ", ".join(f"{n:,} {status}" for status, n in sorted(labels.counts().items()))
-    print(f"{out}: {rows:,} rows, {counts}")
+    print(f"{out}: {labels.done:,} rows in {time.monotonic() - began:.1f} s")
+    _closing(out, tally, labels.done, options)
 
 
-def _reward(file: Path, gamma: float | None, steps: bool) -> Reward:
+def _run(
+    reward: Reward,
+    source: "Source",
+    labels: Any,
+    chunk: int,
+    missing: Any,
+    options: Options,
+    of_steps: bool,
+) -> None:
+    from ..adapters.labeling import label
+
+    at_once = 1 if _kind(options, of_steps) == "inline" else _workers(options)
+    progress = label(
+        reward,
+        source,
+        labels,
+        chunk=chunk,
+        at_once=at_once,
+        missing=missing,
+        steps=options.steps,
+    )
+    _follow(progress, labels.rows)
+
+
+def _closing(out: Path, tally: "Tally | None", rows: int, options: Options) -> None:
+    if tally is not None:
+        show_tally(tally)
+    if options.diff is not None:
+        from ..adapters.diff import changes
+
+        show_changes(changes(options.diff, out), options.diff, rows)
+
+
+def _source(
+    data: str, names: Mapping[str, str], reward: Reward, options: Options
+) -> "tuple[Source, bool]":
+    """The data, and whether its rows are episodes."""
+    try:
+        from ..adapters.columns import read_by
+        from ..adapters.rows import Rows
+        from ..adapters.trajectories import Trajectories, holds_episodes
+    except ImportError as error:
+        raise _lacking(error) from error
+    columns = read_by(reward)
+    copied = [name.strip() for name in (options.columns or "").split(",") if name.strip()]
+    if holds_episodes(data, names):
+        for name, value in (("--group", options.group), ("--columns", copied)):
+            if value:
+                raise SpecError(f"{name} is for rows of text, and this holds episodes", file=data)
+        return Trajectories(Path(data), names=names, columns=columns), True
+    return Rows(data, names, columns, options.group, copied), False
+
+
+def _kind(options: Options, of_steps: bool) -> str:
+    """Text goes to worker processes, where nobody says otherwise; episodes are tensors."""
+    return options.executor or ("inline" if of_steps else "processes")
+
+
+def _workers(options: Options) -> int:
+    import multiprocessing
+
+    return options.workers or multiprocessing.cpu_count()
+
+
+def _executor(reward: Reward, options: Options, of_steps: bool) -> AbstractContextManager[Any]:
+    kind = _kind(options, of_steps)
+    if of_steps and options.executor is None and options.cache is None:
+        return nullcontext()
+    try:
+        from ..engine.executor import executor
+
+        if kind == "inline":
+            return executor(
+                "inline", workers=options.workers, timeout=options.timeout, cache=options.cache
+            )
+        return executor(
+            kind,  # type: ignore[arg-type]
+            workers=_workers(options) if kind == "processes" else options.workers,
+            timeout=options.timeout or _TIMEOUT,
+            cache=options.cache,
+            preload=sorted(_preloads(reward)),
+        )
+    except ImportError as error:
+        raise _lacking(error) from error
+    except ValueError as error:
+        raise SpecError(f"--executor {kind}: {error}") from None
+
+
+def _preloads(reward: Reward) -> set[str]:
+    """What the workers import before they begin: nothing of the user's."""
+    from ..core.rows import RowReward
+
+    calls = [node.rowcall for _, node in reward.walk() if isinstance(node, RowReward)]
+    return {m for call in calls for m in (str(call.call.__module__), *call.preload)}
+
+
+def _lacking(error: ImportError) -> SpecError:
+    return SpecError(
+        f"scoring needs more packages ({error.name} is missing): "
+        'pip install "rewardsmith[language]" for text, "rewardsmith[offline]" for episodes'
+    )
+
+
+def _reward(file: Path, options: Options) -> Reward:
     reward = spec.load(file)
     # Layers such as dropout score as they do when nobody learns.
     reward.eval()
-    if gamma is not None:
+    if options.gamma is not None:
         try:
-            reward.bind(gamma=gamma)
+            reward.bind(gamma=options.gamma)
         except ValueError as error:
             raise SpecError(f"--gamma: {error}") from None
     dense = any(
         node.granularity == "dense" for _, node in reward.walk() if isinstance(node, Reward)
     )
-    if steps and not dense:
+    if options.steps and not dense:
         raise SpecError(
             "--steps: this reward scores whole rollouts, it says nothing of steps; leave it out",
             file=str(file),
@@ -114,7 +243,7 @@ def _missing(on_error: str) -> Any:
     return number
 
 
-def _follow(progress: Iterator[int], rows: int) -> None:
+def _follow(progress: Iterator[int], rows: int | None) -> None:
     """Show how many rows are done: a bar on a terminal, now and then a line elsewhere."""
     console = Console()
     with Progress(console=console, disable=not console.is_terminal) as bar:
@@ -124,4 +253,5 @@ def _follow(progress: Iterator[int], rows: int) -> None:
             bar.update(task, completed=done)
             if not console.is_terminal and time.monotonic() - told > _EVERY:
                 told = time.monotonic()
-                print(f"{done:,} of {rows:,} rows", flush=True)
+                of = "" if rows is None else f" of {rows:,}"
+                print(f"{done:,}{of} rows", flush=True)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 StepFailure: TypeAlias = Literal["row", "skip"]
 
 worker = False
-"""Whether this process only runs rows; set by the engine where it starts one."""
+"""Whether this process only runs rows; set by the engine where it starts one.
+
+A file that does more with decorated functions fails to import there; it is then imported again with
+this off."""
 
 
 @overload

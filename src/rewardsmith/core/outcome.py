@@ -70,6 +70,7 @@ def score_each(
     call: Callable[..., Any],
     rows: Iterable[tuple[Any, ...]],
     going: Callable[[int], bool] | None = None,
+    catch: type[BaseException] = Exception,
 ) -> Outcomes:
     """Call a function on rows, one after the other.
 
@@ -77,6 +78,7 @@ def score_each(
         call: takes the columns of one row, by position.
         rows: the columns of each row.
         going: asked before each row, with its number; the work ends where it says no.
+        catch: what counts as the row's own failure; more than this passes through.
     """
     outcomes = Outcomes()
     values, status, seconds = outcomes.values, outcomes.status, outcomes.seconds
@@ -86,7 +88,7 @@ def score_each(
         began = perf_counter()
         try:
             value = call(*row)
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
+        except catch as error:
             outcomes.add(broken(error), perf_counter() - began)
             continue
         took = perf_counter() - began

@@ -115,12 +115,15 @@ class Reward(Node):
         return {}
 
     def survey(self, rollouts: Rollouts) -> None:
-        """Take in some rows of a data set, before any of it is scored.
+        """Take in some rows of a data set, before any of it is scored; passed on to the children.
 
-        Only for nodes of scope ``"dataset"``, whose scores depend on all rows (word frequencies, a
-        rank): :func:`~rewardsmith.core.learning.survey` calls it with every chunk in a first pass.
-        Where nobody did, :meth:`forward` takes its rollouts for the whole data set.
+        Nodes of scope ``"dataset"``, whose scores depend on all rows (word frequencies, a rank),
+        override it; it is called with every chunk in a first pass. Where nobody called it,
+        :meth:`forward` takes its rollouts for the whole data set. A node that changes rollouts for
+        its children does so here too.
         """
+        for child in {id(child): child for _, child in self.children_by_name()}.values():
+            child.survey(rollouts)
 
     def bind(self, *, gamma: float) -> None:
         """Tell the tree the learner's discount factor.
