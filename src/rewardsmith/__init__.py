@@ -40,6 +40,7 @@ _HOMES = {
     "methods": "core.catalog",
     "load": "core.spec",
     "dump": "core.spec",
+    "executor": "engine.executor",
     "wrap": "adapters.gymnasium",
     "Trajectories": "adapters.trajectories",
     "write_trajectories": "adapters.trajectories",
@@ -47,10 +48,19 @@ _HOMES = {
     "ScoreError": "core.errors",
     "SpecError": "core.errors",
 }
-_ROOMS = ("adapters", "audit", "learners", "signals", "studies", "testbeds", "transforms")
+_ROOMS = (
+    "adapters",
+    "audit",
+    "combine",
+    "learners",
+    "signals",
+    "studies",
+    "testbeds",
+    "transforms",
+)
 
 if TYPE_CHECKING:
-    from . import adapters, audit, learners, signals, studies, testbeds, transforms
+    from . import adapters, audit, combine, learners, signals, studies, testbeds, transforms
     from .adapters.gymnasium import wrap
     from .adapters.trajectories import Trajectories, write_trajectories
     from .core.acting import Step, scan
@@ -70,6 +80,7 @@ if TYPE_CHECKING:
     from .core.rows import RowReward
     from .core.scores import Scores
     from .core.spec import dump, load
+    from .engine.executor import executor
 
 
 __all__ = [
@@ -101,7 +112,10 @@ __all__ = [
     "adapters",
     "audit",
     "check_contract",
+    "combine",
     "dump",
+    "engine",
+    "executor",
     "learn",
     "learners",
     "load",

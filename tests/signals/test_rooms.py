@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("room", ["signals", "transforms"])
+@pytest.mark.parametrize("room", ["combine", "signals", "transforms"])
 def test_every_name_of_a_room_loads(room: str) -> None:
     door = import_module(f"rewardsmith.{room}")
     for name in door._HOMES:

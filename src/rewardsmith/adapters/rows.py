@@ -99,15 +99,18 @@ class Rows:
         pending: list[Record] = []
         text = 0
         for record in records:
-            full = len(pending) >= size or text > _BYTES
-            if pending and full and not (whole_groups and self._same_group(pending[-1], record)):
-                yield self._piece(pending, start)
-                start += len(pending)
-                pending, text = [], 0
-            if whole_groups and not (pending and self._same_group(pending[-1], record)):
+            joins = bool(pending) and self._same_group(pending[-1], record)
+            if whole_groups and not joins:
+                if len(pending) >= size or text >= _BYTES:
+                    yield self._piece(pending, start)
+                    start, pending, text = start + len(pending), [], 0
                 self._new_group(record, seen)
             pending.append(record)
             text += record.size
+            # At once, so that what comes next and cannot be read takes none of it along.
+            if not whole_groups and (len(pending) == size or text >= _BYTES):
+                yield self._piece(pending, start)
+                start, pending, text = start + len(pending), [], 0
         if pending:
             yield self._piece(pending, start)
 

@@ -33,9 +33,9 @@ def show_tally(tally: "Tally") -> None:
     if timed:
         table = _table("part", "ran", "as equal row", "cached", "p50", "p90", "p99")
         for path, part in timed:
-            counts = [f"{n:,}" for n in (part.ran, part.twins, part.cached)]
+            ran = [f"{n:,}" for n in (part.ran, part.twins, part.cached)]
             times = [_seconds(part.percentile(q)) for q in (0.5, 0.9, 0.99)]
-            table.add_row(path or "reward", *counts, *times)
+            table.add_row(path or "reward", *ran, *times)
         console.print(table)
     if tally.slowest:
         slow = sorted(tally.slowest, reverse=True)

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,8 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
     tally = Tally()
     began = time.monotonic()
     try:
-        with _executor(reward, options, of_steps):
+        with ExitStack() as stack:
+            _enter(stack, reward, options, of_steps)
             _run(reward, source, labels, chunk, missing, options, of_steps)
             labels.finish(tally.add)
     except KeyboardInterrupt:
@@ -161,24 +162,23 @@ def _workers(options: Options) -> int:
     return options.workers or multiprocessing.cpu_count()
 
 
-def _executor(reward: Reward, options: Options, of_steps: bool) -> AbstractContextManager[Any]:
+def _enter(stack: ExitStack, reward: Reward, options: Options, of_steps: bool) -> None:
+    """Set what runs rows from here on."""
     kind = _kind(options, of_steps)
     if of_steps and options.executor is None and options.cache is None:
-        return nullcontext()
+        return
+    elsewhere = kind != "inline"
     try:
         from ..engine.executor import executor
 
-        if kind == "inline":
-            return executor(
-                "inline", workers=options.workers, timeout=options.timeout, cache=options.cache
-            )
-        return executor(
+        made = executor(
             kind,  # type: ignore[arg-type]
             workers=_workers(options) if kind == "processes" else options.workers,
-            timeout=options.timeout or _TIMEOUT,
+            timeout=options.timeout or (_TIMEOUT if elsewhere else None),
             cache=options.cache,
-            preload=sorted(_preloads(reward)),
+            preload=sorted(_preloads(reward)) if elsewhere else (),
         )
+        stack.enter_context(made)
     except ImportError as error:
         raise _lacking(error) from error
     except ValueError as error:

@@ -88,17 +88,18 @@ def score_each(
         began = perf_counter()
         try:
             value = call(*row)
+            took = perf_counter() - began
+            # Most rows, without a call for each: NaN and infinities fail the comparison.
+            if type(value) is float and -_LARGEST <= value <= _LARGEST:
+                values.append(value)
+                status.append(0)
+                seconds.append(took)
+                continue
+            outcome = judged(value)  # which asks the value, and that may raise
         except catch as error:
             outcomes.add(broken(error), perf_counter() - began)
             continue
-        took = perf_counter() - began
-        # Most rows, without a call for each: NaN and infinities fail the comparison.
-        if type(value) is float and -_LARGEST <= value <= _LARGEST:
-            values.append(value)
-            status.append(0)
-            seconds.append(took)
-        else:
-            outcomes.add(judged(value), took)
+        outcomes.add(outcome, took)
     return outcomes
 
 
@@ -133,10 +134,17 @@ def broken(error: BaseException) -> Outcome:
 
 def told(error: BaseException) -> str:
     """What was raised, in words."""
-    return f"raised {type(error).__name__}: {error}"
+    return f"raised {type(error).__name__}: {_words(str, error)}"
 
 
 def shown(value: Any) -> str:
     """A value with its type, cut to a line."""
-    text = repr(value)
+    text = _words(repr, value)
     return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def _words(tell: Callable[[Any], str], thing: Any) -> str:
+    try:
+        return tell(thing)
+    except Exception as error:  # noqa: BLE001 - how a thing is told is the user's code as well
+        return f"({type(error).__name__} while it was told)"

@@ -6,111 +6,187 @@ from, and with the version of what is installed.
 """
 
 import ast
+import copy
 import hashlib
 import inspect
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache, lru_cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 _OURS = __name__.partition(".")[0]
+_Import: TypeAlias = ast.Import | ast.ImportFrom
+_Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 @lru_cache(maxsize=256)
 def code_digest(call: Callable[..., Any]) -> str | None:
-    """The digest of a function (or of a callable object's class); None where there is no source.
+    """The digest of a function, or of another callable that stands at the top of its file.
 
-    It is of the code as it was when first asked for.
+    None of what has no source, or no name there: what it does is not in its class alone. It is of
+    the code as it was when first asked for.
     """
-    function = inspect.unwrap(call)
-    if not inspect.isroutine(function) and not inspect.isclass(function):
-        function = type(function)
-    module = sys.modules.get(str(getattr(function, "__module__", "")))
-    name = str(getattr(function, "__qualname__", ""))
+    module = sys.modules.get(str(getattr(call, "__module__", "")))
     path = _file(module)
-    if module is None or path is None or "<" in name:
+    if module is None or path is None:
         return None
-    tree = _parsed(path, path.stat().st_mtime_ns)
+    name = _name_in(module, call)
+    if name is None:
+        return None
     top, _, inner = name.partition(".")
-    if _definition(tree, top) is None:
+    tree = _parsed(path, path.stat().st_mtime_ns)
+    if not _statements(tree, top):
         return None
-    pieces = [inner, *sorted(_pieces(tree, top, module, set()))]
-    return hashlib.sha256("\n".join(pieces).encode()).hexdigest()
+    pieces = [inner, *sorted(_pieces(tree, top, module))]
+    return hashlib.sha256("\n".join(pieces).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _pieces(tree: ast.Module, top: str, module: ModuleType, seen: set[str]) -> Iterator[str]:
+def is_of_project(module: ModuleType) -> bool:
+    """Whether a module is a file of the user's: neither installed, nor Python's, nor of ours."""
+    path = _file(module)
+    return path is not None and _is_local(module, path, "")
+
+
+def _name_in(module: ModuleType, call: Any) -> str | None:
+    """What a callable is called in its file; a wrapper is often not what it says it is."""
+    name = str(getattr(call, "__qualname__", ""))
+    found: Any = module
+    for key in name.split("."):
+        found = inspect.getattr_static(found, key, None)
+        found = found.__func__ if isinstance(found, staticmethod) else found
+    # A reward made of a function by `@reward` stands under its name.
+    if found is call or (found is not None and getattr(found, "call", None) is call):
+        return name
+    return next((key for key, value in vars(module).items() if value is call), None)
+
+
+def _pieces(tree: ast.Module, top: str, module: ModuleType) -> Iterator[str]:
     """The code behind a name of a file, and behind every name that it uses."""
-    pending = [top]
+    seen = {module.__name__}
+    names, pending = {top}, [top]
     while pending:
         name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        definition = _definition(tree, name)
-        if definition is None:
-            continue
-        if isinstance(definition, ast.Import | ast.ImportFrom):
-            yield from _imported(definition, name, module)
-            continue
-        code = ast.dump(definition)
-        # What the function itself is called does not matter, also where it calls itself.
-        yield code.replace(f"'{name}'", "'_'") if name == top else code
-        pending += [node.id for node in ast.walk(definition) if isinstance(node, ast.Name)]
+        for statement in _statements(tree, name):
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                yield from _imported(statement, module, seen, name)
+                continue
+            yield ast.dump(_anonymous(statement, top) if name == top else statement)
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    yield from _imported(node, module, seen)
+                elif isinstance(node, ast.Name) and node.id not in names:
+                    names.add(node.id)
+                    pending.append(node.id)
 
 
-def _definition(tree: ast.Module, name: str) -> ast.stmt | None:
-    """The last statement at the top of a file that binds a name."""
-    return next((s for s in reversed(tree.body) if name in _bound(s)), None)
+def _anonymous(statement: ast.stmt, name: str) -> ast.stmt:
+    """What a function is called does not matter, also where it calls itself."""
+    statement = copy.deepcopy(statement)
+    for node in ast.walk(statement):
+        if isinstance(node, _Definition) and node.name == name:
+            node.name = "_"
+        elif isinstance(node, ast.Name) and node.id == name:
+            node.id = "_"
+    return statement
+
+
+def _statements(tree: ast.Module, name: str) -> list[ast.stmt]:
+    """The statements at the top of a file that bind a name, or change what it holds."""
+    found = [statement for statement in tree.body if name in _bound(statement)]
+    if found:
+        return found
+    # It may come with all that another file has.
+    return [s for s in tree.body if isinstance(s, ast.ImportFrom) and s.names[0].name == "*"]
 
 
 def _bound(statement: ast.stmt) -> set[str]:
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    if isinstance(statement, _Definition):
         return {statement.name}
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return {(a.asname or a.name).partition(".")[0] for a in statement.names}
-    return {
-        node.id
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
+    found: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, _Definition):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(a.asname or a.name).partition(".")[0] for a in node.names}
+        elif isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
+            if not isinstance(node.ctx, ast.Load):
+                found.add(_root(node))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found.add(_root(node.func))  # a method may change its object
+    return found
 
 
-def _imported(statement: ast.Import | ast.ImportFrom, name: str, module: ModuleType) -> list[str]:
-    """What an imported name brings along."""
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _imported(
+    statement: _Import, module: ModuleType, seen: set[str], name: str | None = None
+) -> Iterator[str]:
+    """What an import brings along; of a name, where only that is used."""
     root = module.__name__.partition(".")[0]
-    alias = next(a for a in statement.names if (a.asname or a.name).partition(".")[0] == name)
-    if isinstance(statement, ast.Import):
-        return [alias.name, *_files(sys.modules.get(alias.name), root, set())]
-    package = statement.module or ""
-    if statement.level:
-        base = (module.__package__ or "").rsplit(".", statement.level - 1)[0]
-        package = f"{base}.{package}" if package else base
-    # What is imported may be a module itself.
-    source = sys.modules.get(f"{package}.{alias.name}") or sys.modules.get(package)
-    return [alias.name, *_files(source, root, set())]
+    package = ""
+    if isinstance(statement, ast.ImportFrom):
+        package = statement.module or ""
+        if statement.level:
+            base = (module.__package__ or "").rsplit(".", statement.level - 1)[0]
+            package = f"{base}.{package}" if package else base
+    for alias in statement.names:
+        bound = (alias.asname or alias.name).partition(".")[0]
+        if name is not None and bound not in (name, "*"):
+            continue
+        yield alias.name
+        inside = f"{package}.{alias.name}" if package else alias.name
+        # What is imported may be a module itself.
+        source = _module(inside, root) or (_module(package, root) if package else None)
+        yield from _files(source, root, seen)
+
+
+def _module(name: str, root: str) -> ModuleType | None:
+    """A module; one that only a function imports is imported if it is the project's."""
+    if name in sys.modules or name.partition(".")[0] in sys.stdlib_module_names:
+        return sys.modules.get(name)
+    path = next((f for f in map(Path, sys.path) if _has(f, name.partition(".")[0])), None)
+    installed = path is None or path.resolve() in _INSTALLED
+    if installed and name.partition(".")[0] != root:
+        return _absent(name) if path is not None and "." not in name else None
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+def _has(folder: Path, name: str) -> bool:
+    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()
+
+
+def _absent(name: str) -> ModuleType:
+    """What stands for a package that is installed, and not imported to be asked its version."""
+    found = ModuleType(name)
+    found.__file__ = str(next(iter(_INSTALLED)) / f"{name}.py")
+    return found
 
 
 def _files(module: ModuleType | None, root: str, seen: set[str]) -> Iterator[str]:
     """The digest of a file of the project and of those that it imports; versions of the others."""
-    path = _file(module)
-    if module is None or path is None or module.__name__ in seen:
+    if module is None or module.__name__ in seen:
         return
     seen.add(module.__name__)
-    if not _is_local(module, path, root):
+    path = _file(module)
+    if path is None or not _is_local(module, path, root):
         yield _version(module.__name__.partition(".")[0])
         return
     yield hashlib.sha256(path.read_bytes()).hexdigest()
-    for value in list(vars(module).values()):
-        source = value if isinstance(value, ModuleType) else _home(value)
-        yield from _files(source, root, seen)
-
-
-def _home(value: Any) -> ModuleType | None:
-    return sys.modules.get(str(getattr(value, "__module__", None)))
+    for node in ast.walk(_parsed(path, path.stat().st_mtime_ns)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from _imported(node, module, seen)
 
 
 def _file(module: ModuleType | None) -> Path | None:
@@ -132,12 +208,16 @@ _INSTALLED = {
 }
 
 
-@lru_cache
+@cache
 def _version(package: str) -> str:
+    if package in sys.stdlib_module_names:
+        return package
     try:
         return f"{package} {version(package.replace('_', '-'))}"
     except PackageNotFoundError:
-        return package
+        # A package may be called otherwise than what it holds.
+        found = packages_distributions().get(package, [])
+        return " ".join([package, *(version(name) for name in found)])
 
 
 @lru_cache(maxsize=128)

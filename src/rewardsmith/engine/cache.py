@@ -68,12 +68,24 @@ def _keys(call: RowCall, rows: Sequence[Row]) -> list[str | None]:
 
 
 def _key(start: Any, row: Row) -> str | None:
-    text = _text(row)
+    try:
+        text = _text(row) if all(map(_is_json, row)) else None
+    except RecursionError:
+        text = None
     if text is None:
         return None
     digest = start.copy()
     digest.update(text.encode())
     return str(digest.hexdigest())
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON tells it apart from all else; it writes (1,) as [1], and {1: 2} as {"1": 2}."""
+    if type(value) is list:
+        return all(map(_is_json, value))
+    if type(value) is dict:
+        return all(type(key) is str and _is_json(item) for key, item in value.items())
+    return type(value) in (str, int, float, bool, type(None))
 
 
 def _text(data: Any) -> str | None:

@@ -10,25 +10,27 @@ import math
 import multiprocessing
 import os
 import pickle
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from itertools import count
 from time import monotonic, sleep
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
+from ..core.errors import SpecError
 from ..core.execution import Execution, Row
 from ..core.outcome import Outcomes, Status
 from ..core.rowcall import RowCall
-from .watch import LOADING, QUEUED, Slate
-from .worker import begin, run
+from . import worker
+from .forking import context_of
+from .watch import LOADING, QUEUED, SENT, Note, Slate
 
 _TICK = 0.05
 """Seconds between two looks at the notes of workers."""
@@ -38,6 +40,10 @@ _LOADING = 120.0
 """Seconds that imports may take."""
 _SETTLE = 0.5
 """Seconds in which a worker is replaced."""
+_SILENCE = 0.4
+"""Seconds in which the pool tells of a worker that ended with a code of its own."""
+_UNHEARD = 10.0
+"""Seconds in which a worker that took a batch leaves its first note."""
 _BATCH, _BYTES = 512, 4_000_000
 """The most rows, and the most pickled bytes, that are sent together."""
 
@@ -48,8 +54,13 @@ class _Batch:
 
     rows: Sequence[int]
     slot: int
-    verdict: tuple[Status, str] | None = None
-    """Why it was ended, where it was."""
+    number: int
+    taken: float = math.inf
+    """When a worker was seen to have it."""
+    end: Note | None = None
+    """Where it was when this ended it."""
+    late: bool = False
+    """Whether it was ended because a row was over its deadline."""
 
 
 class Processes:
@@ -104,8 +115,7 @@ class Processes:
                 atexit.unregister(self.close)
                 # A replacement on its way up would miss what the pool takes down.
                 sleep(max(0.0, min(_SETTLE, self.last_kill + _SETTLE - monotonic())))
-                pool.stop()  # type: ignore[no-untyped-call]
-                pool.join()
+                _stop(pool)
                 self._slate.close()
 
     def run(self, call: RowCall, rows: Sequence[Row]) -> Outcomes:
@@ -118,19 +128,40 @@ class Processes:
         return _Run(self, call, rows).finished()
 
     def start(self) -> tuple[ProcessPool, Slate, list[int]]:
-        """The pool, its notes and the free places in them."""
+        """The pool, its notes and the free places in them.
+
+        Raises:
+            SpecError: this is a worker, which imports a script that scores where it is imported.
+        """
+        if worker.begun:
+            raise SpecError(
+                "scoring in worker processes begins where this file is imported, and workers "
+                'import it: put it under `if __name__ == "__main__":`'
+            )
         with self._lock:
             # A fork of this process has the pool's memory, and none of its threads.
             if self._pool is None or self._owner != os.getpid():
                 self._slate = Slate()
                 self._slots = list(range(256))
-                context = _context(("rewardsmith.engine.worker", *self.preload))
-                self._pool = ProcessPool(
-                    self.workers, initializer=begin, initargs=(self._slate.path,), context=context
-                )
+                self._pool = self._new_pool()
                 self._owner = os.getpid()
                 atexit.register(self.close)
+            # A worker that ends while it has nothing to do breaks the pool for good.
+            elif not self._pool.active:
+                _stop(self._pool)
+                self._pool = self._new_pool()
             return self._pool, self._slate, self._slots
+
+    def _new_pool(self) -> ProcessPool:
+        context = context_of(("rewardsmith.engine.worker", *self.preload))
+        return ProcessPool(
+            self.workers, initializer=worker.begin, initargs=(self._slate.path,), context=context
+        )
+
+
+def _stop(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 class _Run:
@@ -149,11 +180,15 @@ class _Run:
         self.waiting.reverse()
         self.running: dict[Future[Outcomes], _Batch] = {}
         self.deaths = 0
+        self.doubted: set[int] = set()
+        """Rows whose worker ended once without a word."""
 
     def finished(self) -> Outcomes:
         """The outcomes, once all are there."""
         try:
             while self.waiting or self.running:
+                if not self.pool.active:
+                    self._renew()
                 while self.waiting and len(self.running) < self.at_once and self._send():
                     pass
                 done, _ = wait(self.running, timeout=_TICK, return_when=FIRST_COMPLETED)
@@ -163,8 +198,24 @@ class _Run:
         finally:
             for future, batch in self.running.items():
                 future.cancel()
-                self.slots.append(batch.slot)
+                # To the far end: until it is ended, its worker may write there.
+                self.slots.insert(0, batch.slot)
         return self.outcomes
+
+    def _renew(self) -> None:
+        """The pool broke, which loses what is under way."""
+        broken = [batch for future, batch in self.running.items() if not _scored(future)]
+        self.running = {f: batch for f, batch in self.running.items() if _scored(f)}
+        notes = [self.slate.read(batch.slot, batch.number) for batch in broken]
+        ended = [note.row >= 0 and not _alive(note.pid) for note in notes]
+        self.pool, self.slate, self.slots = self.processes.start()
+        self._count()
+        for batch, note, over in zip(broken, notes, ended, strict=True):
+            self.slots.insert(0, batch.slot)
+            if over:
+                self._ended(batch.rows, note)
+            else:
+                self.waiting.append(batch.rows)
 
     def _send(self) -> bool:
         """Send the next batch, if there is a place for its note."""
@@ -180,23 +231,40 @@ class _Run:
             self.waiting.append(rows[half:])
             rows = rows[:half]
             data = pickle.dumps([self.rows[i] for i in rows], protocol=5)
-        self.slate.write(slot, QUEUED)
-        future = self.pool.schedule(run, (self.slate.path, slot, self.call, data, _SHARE))
-        self.running[future] = _Batch(rows, slot)
+        batch = _Batch(rows, slot, next(_numbers))
+        try:
+            future = self.pool.schedule(
+                worker.run, (self.slate.path, slot, batch.number, self.call, data, _SHARE)
+            )
+        except RuntimeError:
+            self.waiting.append(rows)
+            self.slots.append(slot)
+            if self.pool.active:
+                raise
+            self._renew()
+            return False
+        self.running[future] = batch
         return True
 
     def _receive(self, future: "Future[Outcomes]", batch: _Batch) -> None:
-        note = self.slate.read(batch.slot)
+        note = batch.end or self.slate.read(batch.slot, batch.number)
         self.slots.append(batch.slot)
         try:
             done = future.result()
         except CancelledError:
-            assert batch.verdict is not None
-            self._broke(batch, note.row, *batch.verdict)
+            if batch.late:
+                limit = _LOADING if note.row == LOADING else self.deadline
+                remark = f"took longer than {limit:g} s"
+                self._broke(batch.rows, note, Status.TIMEOUT, remark)
+            else:
+                self._ended(batch.rows, note)
         except ProcessExpired as error:
             code = f"its process died (exit code {error.exitcode})"
-            self._broke(batch, note.row, Status.FAILED, code)
+            self._broke(batch.rows, note, Status.FAILED, code)
+        except BrokenProcessPool:
+            self._ended(batch.rows, note)
         else:
+            self.deaths = 0
             self._keep(batch.rows, done)
             if len(done) < len(batch.rows):
                 self.waiting.append(batch.rows[len(done) :])
@@ -209,37 +277,65 @@ class _Run:
         for k, remark in done.remarks.items():
             self.outcomes.remarks[rows[k]] = remark
 
-    def _broke(self, batch: _Batch, at: int, status: Status, remark: str) -> None:
+    def _broke(self, rows: Sequence[int], note: Note, status: Status, remark: str) -> None:
         """The row that a worker was at when it ended is done with; the others go again."""
-        if at < 0:
-            self.deaths += 1
-            if self.deaths > 3:
-                raise RuntimeError(f"workers end before they score a row: {remark}")
-            self.waiting.append(batch.rows)
+        if note.row < 0:
+            if note.row == LOADING:
+                self._count(remark)
+            self.waiting.append(rows)
             return
-        row = batch.rows[at]
+        row = rows[note.row]
         self.outcomes.status[row] = int(status)
         self.outcomes.remarks[row] = remark
-        self.outcomes.seconds[row] = monotonic() - self.slate.read(batch.slot).since
-        self.waiting += [rest for rest in (batch.rows[at + 1 :], batch.rows[:at]) if len(rest)]
+        self.outcomes.seconds[row] = monotonic() - note.since
+        self._again(rows[note.row + 1 :], rows[: note.row])
+
+    def _ended(self, rows: Sequence[int], note: Note) -> None:
+        """A worker ended without a word: by its row, or by the pool, for a batch that it had."""
+        if note.row < 0 or rows[note.row] in self.doubted:
+            self._broke(rows, note, Status.FAILED, "its process ended")
+            return
+        self.doubted.add(rows[note.row])
+        at = note.row
+        self._again(rows[at + 1 :], rows[:at], rows[at : at + 1])
+
+    def _again(self, *parts: Sequence[int]) -> None:
+        self.waiting += [rows for rows in parts if len(rows)]
+
+    def _count(self, remark: str = "the pool broke") -> None:
+        self.deaths += 1
+        if self.deaths > 3:
+            raise RuntimeError(f"workers end before they score a row: {remark}")
 
     def _watch(self) -> None:
         """End the batches whose row is over its deadline, and those whose worker is gone."""
         now = monotonic()
         for future, batch in self.running.items():
-            since, row, pid = self.slate.read(batch.slot)
-            if row == QUEUED or batch.verdict is not None:
+            if batch.end is not None:
                 continue
-            limit = _LOADING if row == LOADING else self.deadline
-            if limit is not None and now - since > limit:
-                batch.verdict = Status.TIMEOUT, f"took longer than {limit:g} s"
-            # The pool does not tell of a worker that ended as if all were well.
-            elif now - since > 1.0 and not _alive(pid):
-                batch.verdict = Status.FAILED, "its process ended"
+            note = self.slate.read(batch.slot, batch.number)
+            if note.row == QUEUED:
+                if future.running():
+                    batch.taken = min(batch.taken, now)
+                gone = now - batch.taken > _UNHEARD
             else:
-                continue
-            self.processes.last_kill = now
-            future.cancel()
+                took = now - note.since
+                limit = {LOADING: _LOADING, SENT: None}.get(note.row, self.deadline)
+                over = limit is not None and took > limit
+                gone = (over or took > _SILENCE) and not _alive(note.pid)
+                batch.late = over and not gone
+            if gone or batch.late:
+                batch.end = note
+                self.processes.last_kill = now
+                future.cancel()
+
+
+_numbers = count()
+"""Of batches, of all threads."""
+
+
+def _scored(future: "Future[Outcomes]") -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _alive(pid: int) -> bool:
@@ -249,41 +345,6 @@ def _alive(pid: int) -> bool:
         except ProcessLookupError:
             return False
     return True
-
-
-class _Process(ForkServerProcess):
-    """A process that does not run the caller's script again: rows travel by name, with its file."""
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing calls it that
-        with _without_main():
-            return ForkServerProcess._Popen(process_obj)
-
-
-class _Context(ForkServerContext):
-    Process = _Process
-
-
-_starting = threading.Lock()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    with _starting:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-@cache
-def _context(preload: tuple[str, ...]) -> _Context:
-    context = _Context()
-    # Only the first use of a fork server decides; later ones import in each worker.
-    context.set_forkserver_preload([*preload])
-    return context
 
 
 @cache

@@ -46,6 +46,7 @@ class Ray:
 
         if not ray.is_initialized():
             ray.init(log_to_driver=False)
+        ray.data.DataContext.get_current().enable_progress_bars = False
         workers = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         size = max(1, min(_BATCH, -(-len(rows) // (4 * workers))))
         batches = [

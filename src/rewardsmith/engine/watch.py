@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-QUEUED, LOADING = -2, -1
-"""A batch has not begun, or still imports what it needs."""
+QUEUED, LOADING, SENT = -3, -2, -1
+"""A batch has not begun, still imports what it needs, or is done with its last row."""
 _WORDS = 3
 """Eight bytes each, so that each is written at once: a reader must not see a half of one."""
+_BATCHES = 1 << 31
 
 
 class Note(NamedTuple):
@@ -47,17 +48,26 @@ class Slate:
         self._bytes = memoryview(self._map)
         self._times, self._numbers = self._bytes.cast("d"), self._bytes.cast("q")
 
-    def write(self, slot: int, row: int, pid: int = 0) -> None:
+    def write(self, slot: int, batch: int, row: int, pid: int) -> None:
         """Note that a row begins now. The time goes first: read in between, the row is too new."""
         at = slot * _WORDS
         self._times[at] = time.monotonic()
-        self._numbers[at + 1] = row
         self._numbers[at + 2] = pid
+        # One word, for the slot may hold the note of an earlier batch.
+        self._numbers[at + 1] = batch % _BATCHES << 32 | row - QUEUED
 
-    def read(self, slot: int) -> Note:
-        """The last note in a slot."""
+    def read(self, slot: int, batch: int) -> Note:
+        """The last note of a batch in its slot."""
         at = slot * _WORDS
-        return Note(self._times[at], self._numbers[at + 1], self._numbers[at + 2])
+        while True:
+            word = self._numbers[at + 1]
+            since, pid = self._times[at], self._numbers[at + 2]
+            # The time of one row must not be taken for the next one's.
+            if word == self._numbers[at + 1]:
+                break
+        if word >> 32 != batch % _BATCHES:
+            return Note(since, QUEUED, 0)
+        return Note(since, (word & 0xFFFFFFFF) + QUEUED, pid)
 
     def close(self) -> None:
         """Unmap the file, and remove it where this made it."""

@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import sys
 import time
 from functools import lru_cache
 from importlib import import_module
@@ -12,9 +13,12 @@ from ..core import decorate
 from ..core.errors import SpecError
 from ..core.outcome import Outcomes, score_each
 from ..core.rowcall import RowCall
-from .watch import LOADING, Slate
+from ..core.source import is_of_project
+from .watch import LOADING, SENT, Slate
 
 _slates: dict[str, Slate] = {}
+begun = False
+"""Whether this process is a worker."""
 
 
 def begin(path: str) -> None:
@@ -25,11 +29,12 @@ def begin(path: str) -> None:
     """
     # The pool's own handler is Python, and does not run while a row hangs in C.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    decorate.worker = True
+    global begun
+    begun = decorate.worker = True
     _slates[path] = Slate(path)
 
 
-def run(path: str, slot: int, call: bytes, rows: bytes, share: float) -> Outcomes:
+def run(path: str, slot: int, batch: int, call: bytes, rows: bytes, share: float) -> Outcomes:
     """Score rows until they are done or a share of time is over; those that are left come back.
 
     A worker that hangs takes what it has found along, so it does not keep that for long.
@@ -37,12 +42,13 @@ def run(path: str, slot: int, call: bytes, rows: bytes, share: float) -> Outcome
     Args:
         path: the file of notes.
         slot: this batch's place in it.
+        batch: its number.
         call: a pickled :class:`~rewardsmith.core.rowcall.RowCall`.
         rows: the pickled columns of each row.
         share: seconds after which no further row is begun.
     """
     slate, pid = _slates[path], os.getpid()
-    slate.write(slot, LOADING, pid)
+    slate.write(slot, batch, LOADING, pid)
     function = _loaded(call)
     columns = pickle.loads(rows)
     over = time.monotonic() + share
@@ -50,11 +56,14 @@ def run(path: str, slot: int, call: bytes, rows: bytes, share: float) -> Outcome
     def going(row: int) -> bool:
         if row and time.monotonic() > over:
             return False
-        slate.write(slot, row, pid)
+        slate.write(slot, batch, row, pid)
         return True
 
     # Whatever a row raises is the row's, SystemExit too.
-    return score_each(function, columns, going, catch=BaseException)
+    outcomes = score_each(function, columns, going, catch=BaseException)
+    # The way back is not on the last row's time.
+    slate.write(slot, batch, SENT, pid)
+    return outcomes
 
 
 @lru_cache(maxsize=64)
@@ -66,6 +75,7 @@ def _loaded(call: bytes) -> Any:
 
 
 def _found(call: bytes) -> RowCall:
+    known = set(sys.modules)
     try:
         rowcall: RowCall = pickle.loads(call)
     except SpecError:
@@ -73,5 +83,8 @@ def _found(call: bytes) -> RowCall:
             raise
         # A file that builds trees of what it decorates needs rewards to be rewards, and torch.
         decorate.worker = False
+        for name in set(sys.modules) - known:
+            if is_of_project(sys.modules[name]):
+                del sys.modules[name]
         rowcall = pickle.loads(call)
     return rowcall

@@ -1,4 +1,4 @@
-"""Reward -> reward: bounds, centering, normalization, potential shaping."""
+"""Reward -> reward: bounds, centering, normalization, potential shaping, tiers, views."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,16 @@ _HOMES = {
     "PotentialShaping": "potential",
     "RunningNorm": "running",
     "Symlog": "pointwise",
+    "Tiers": "tiers",
+    "View": "view",
 }
 
 if TYPE_CHECKING:
     from .pointwise import Bounded, Clip, Symlog
     from .potential import PotentialShaping
     from .running import Centered, RunningNorm
+    from .tiers import Tiers
+    from .view import View
 
 
 def __getattr__(name: str) -> Any:

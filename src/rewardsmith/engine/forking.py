@@ -1,0 +1,71 @@
+"""Worker processes by a fork server: a fresh interpreter that forks before it has threads."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import forkserver, process, spawn
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from os import register_at_fork
+from typing import Any
+
+
+class _Process(ForkServerProcess):
+    """A process that does not run the caller's script again: rows travel by name, with its file."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing calls it that
+        with _without_main():
+            return ForkServerProcess._Popen(process_obj)
+
+
+class _Context(ForkServerContext):
+    Process = _Process
+
+
+_starting = threading.Lock()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """What this thread starts is not told of the script; other threads go on as they would."""
+    with _starting:
+        told, me = spawn.get_preparation_data, threading.get_ident()
+
+        def telling(name: str) -> dict[str, Any]:
+            data = told(name)
+            if threading.get_ident() == me:
+                data.pop("init_main_from_name", None)
+                data.pop("init_main_from_path", None)
+            return data
+
+        spawn.get_preparation_data = telling
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = told
+
+
+@cache
+def context_of(preload: tuple[str, ...]) -> ForkServerContext:
+    """The context that starts processes with these modules."""
+    context = _Context()
+    # Only the first use of a fork server decides; later ones import in each worker.
+    context.set_forkserver_preload([*preload])
+    return context
+
+
+def _orphaned() -> None:
+    """In a fork of this process: neither the fork server nor its processes are its own."""
+    global _starting
+    _starting = threading.Lock()
+    server: Any = forkserver._forkserver
+    server._lock = threading.Lock()
+    # Else it waits for a server that is another's child, and fails.
+    server._forkserver_pid = server._forkserver_address = server._forkserver_alive_fd = None
+    # Else the pool ends its parent's workers when it exits.
+    mine: set[Any] = process._children  # type: ignore[attr-defined]
+    mine.difference_update([child for child in mine if isinstance(child, _Process)])
+
+
+register_at_fork(after_in_child=_orphaned)

@@ -1,0 +1,219 @@
+"""Whether a completion's final answer is the right one."""
+
+import math
+from functools import lru_cache
+from importlib import import_module
+from numbers import Rational, Real
+from typing import Any, NamedTuple
+
+from .extraction import AUTO, clean, find_answer
+from .forms import (
+    LIST,
+    ONE,
+    Form,
+    canonical,
+    case_differs,
+    equation,
+    form_of,
+    is_maths,
+    is_name,
+    set_of,
+)
+from .glyphs import plain
+from .numbers import Number, read
+from .units import same_unit, without_unit
+from .verdict import Verdict
+
+_DEEPEST = 6
+"""Brackets within brackets that are compared item by item."""
+
+
+class Gold(NamedTuple):
+    """A reference answer, read once."""
+
+    text: str
+    number: Number | None
+
+
+def grade(completion: str, gold: Any, *, answer: str = AUTO, fast: bool = True) -> float | Verdict:
+    r"""1 if a completion's answer equals the gold one, else 0.
+
+    Args:
+        completion: the text.
+        gold: the right answer: a number, or a text, of which only what follows the last ``####``
+            or stands in the last ``\boxed{...}`` counts, if there is one.
+        answer: where the answer stands, see :func:`~.extraction.find_answer`.
+        fast: whether numbers are compared exactly before math-verify is asked.
+
+    Raises:
+        ValueError: ``gold`` is no answer.
+    """
+    right = gold_answer(gold if type(gold) is str else written(gold))
+    found = find_answer(completion, answer)
+    if found is None:
+        return Verdict(0.0, "no answer found")
+    if found == right.text:
+        return 1.0
+    if fast and right.number is not None:
+        number = read(found)
+        if number is not None:
+            return 1.0 if same(right.number, number) else Verdict(0.0, f"answered {found[:80]!r}")
+    if equal(right.text, found, fast=fast):
+        return 1.0
+    return Verdict(0.0, f"answered {found[:80]!r}")
+
+
+@lru_cache(maxsize=4096)
+def gold_answer(text: str) -> Gold:
+    """What a reference says.
+
+    Raises:
+        ValueError: nothing.
+    """
+    if "####" in text:
+        text = text[text.rindex("####") + 4 :]
+    elif "\\boxed" in text:
+        text = find_answer(text, "boxed") or ""
+    text = clean(text)
+    if not text:
+        raise ValueError("gold is empty")
+    return Gold(text, read(text))
+
+
+def written(gold: Any) -> str:
+    """A number as text.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    if type(gold) is not bool:
+        if isinstance(gold, Rational):
+            return f"{int(gold.numerator)}/{int(gold.denominator)}"
+        if isinstance(gold, Real) and math.isfinite(gold):
+            return repr(float(gold))
+    raise ValueError(f"gold is {type(gold).__name__} {gold!r}, not a text or a finite number")
+
+
+def same(gold: Number, answer: Number) -> bool:
+    """Whether two numbers are the same: ``18%`` is 18 and 0.18, and units differ if both have one.
+
+    Without percent signs this is an equivalence.
+    """
+    if gold.unit and answer.unit and not same_unit(gold.unit, answer.unit):
+        return False
+    if gold.percent == answer.percent:
+        return gold.value == answer.value
+    value, percent = (answer.value, gold) if gold.percent else (gold.value, answer)
+    return value in (percent.value, percent.value / 100)
+
+
+def equal(gold: str, answer: str, *, fast: bool = True, depth: int = 0) -> bool:
+    """Whether two answers are the same, by their form and then item by item."""
+    gold, answer = plain(gold), plain(answer)
+    if canonical(gold) == canonical(answer):
+        return True
+    numbers = (read(gold), read(answer)) if fast else (None, None)
+    if numbers[0] is not None and numbers[1] is not None:
+        return same(numbers[0], numbers[1])
+    if depth > _DEEPEST:
+        return False
+    gold, answer = _alike(gold, answer)
+    forms = form_of(gold), form_of(answer)
+    if forms[0].kind == forms[1].kind == ONE:
+        return _same_one(gold, answer, numbers[0], fast, depth)
+    if _comparable(*forms):
+        return _same_items(*forms, fast=fast, depth=depth)
+    if forms[0].kind in _INTERVALS and _relation(answer):
+        return _symbolic(gold, answer)
+    if forms[1].kind in _INTERVALS and _relation(gold):
+        return _symbolic(gold, answer)
+    spread = _both_signs(gold), _both_signs(answer)
+    if any(spread):
+        return equal(spread[0] or gold, spread[1] or answer, fast=fast, depth=depth + 1)
+    return False
+
+
+def _alike(gold: str, answer: str) -> tuple[str, str]:
+    """Two answers without the name of a set, and without a unit that only one of them has."""
+    sets = set_of(gold), set_of(answer)
+    if sets != (gold, answer) and (sets[0] == gold or sets[1] == answer or gold[0] == answer[0]):
+        gold, answer = sets
+    bare = without_unit(gold), without_unit(answer)
+    if (bare[0] == gold) != (bare[1] == answer):
+        gold, answer = bare
+    return gold, answer
+
+
+_INTERVALS = frozenset(["()", "(]", "[)", "[]", "union"])
+_SETS = frozenset([LIST, "{}"])
+
+
+def _comparable(gold: Form, answer: Form) -> bool:
+    return gold.kind == answer.kind or {gold.kind, answer.kind} == _SETS
+
+
+def _same_items(gold: Form, answer: Form, *, fast: bool, depth: int) -> bool:
+    """In brackets the order counts; in lists, sets and unions it does not."""
+    if len(gold.items) > 64 or len(answer.items) > 64:
+        return False
+
+    def same(a: str, b: str) -> bool:
+        return equal(a, b, fast=fast, depth=depth + 1)
+
+    unordered = gold.kind in _SETS or gold.kind == "union"
+    if "{}" not in (gold.kind, answer.kind) and len(gold.items) != len(answer.items):
+        return False
+    if not unordered:
+        return all(map(same, gold.items, answer.items))
+    # Each way round: a set may say a thing twice.
+    return all(any(same(a, b) for b in answer.items) for a in gold.items) and all(
+        any(same(a, b) for a in gold.items) for b in answer.items
+    )
+
+
+def _same_one(gold: str, answer: str, number: Number | None, fast: bool, depth: int) -> bool:
+    left, right = equation(gold), equation(answer)
+    if len(left) == 1 and len(right) > 1:
+        if len(right) == 2 and is_name(right[0]):
+            return equal(gold, right[1], fast=fast, depth=depth + 1)
+        # 10 + 8 = 18: true, and its value is the answer.
+        sides = [read(side) for side in right]
+        values = [side.value for side in sides if side is not None]
+        if number is not None and len(values) == len(right):
+            return all(value == number.value for value in values)
+        return False
+    if len(left) == 2 and len(right) == 1:
+        return is_name(left[0]) and equal(left[1], answer, fast=fast, depth=depth + 1)
+    if (
+        len(left) == len(right) == 2
+        and left[0] == right[0]
+        and is_name(left[0])
+        and equal(left[1], right[1], fast=fast, depth=depth + 1)
+    ):
+        return True
+    if "\\pm" in gold or "\\pm" in answer:
+        spread = _both_signs(gold), _both_signs(answer)
+        return all(spread) and equal(str(spread[0]), str(spread[1]), fast=fast, depth=depth + 1)
+    if number is not None:
+        gold = f"\\frac{{{number.value.numerator}}}{{{number.value.denominator}}}"
+    return _symbolic(gold, answer)
+
+
+def _both_signs(text: str) -> str | None:
+    r"""``a \pm b`` as a list; None if there is no such sign, or more than one."""
+    if text.count("\\pm") != 1 or form_of(text).kind != ONE:
+        return None
+    return text.replace("\\pm", "+") + " , " + text.replace("\\pm", "-")
+
+
+def _relation(text: str) -> bool:
+    return any(sign in text for sign in ("<", ">", "\\le", "\\ge", "\\in "))
+
+
+def _symbolic(gold: str, answer: str) -> bool:
+    if not is_maths(gold) or not is_maths(answer):
+        return " ".join(gold.casefold().split()) == " ".join(answer.casefold().split())
+    if case_differs(gold, answer):
+        return False
+    # Imported late: it loads sympy, which most answers do not need.
+    return bool(import_module(f"{__package__}.symbolic").equal(gold, answer))

@@ -1,0 +1,24 @@
+"""Outcomes of rows that were scored together, as scores."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..core.outcome import Outcome, Status
+from ..core.scores import Scores
+
+
+def scores_from(outcomes: Sequence[Outcome], info: Mapping[str, Any] | None = None) -> Scores:
+    """Scores [N]; the remark of a row that was scored goes to ``info["why"]``."""
+    why = np.full(len(outcomes), "", dtype=object)
+    errors = {}
+    for i, (_, status, remark) in enumerate(outcomes):
+        if status > Status.ABSTAINED:
+            errors[i] = ("", remark)
+        else:
+            why[i] = remark
+    values = torch.tensor([value for value, _, _ in outcomes], dtype=torch.float64)
+    statuses = torch.tensor([int(status) for _, status, _ in outcomes], dtype=torch.int8)
+    return Scores.outcome(values, statuses, errors=errors, info={"why": why, **(info or {})})

@@ -1,0 +1,282 @@
+import json
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewardsmith.rules.maths import equal, gold_answer, grade, same
+from rewardsmith.rules.numbers import Number, read
+from rewardsmith.rules.verdict import Verdict
+
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_solutions.jsonl"
+
+
+def value(completion, gold, **options):
+    verdict = grade(completion, gold, **options)
+    return verdict.value if isinstance(verdict, Verdict) else verdict
+
+
+# --- real solutions -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def solutions():
+    if not GSM8K.exists():
+        pytest.skip(f"{GSM8K.name} is not in ../shared/data")
+    return [json.loads(line) for line in GSM8K.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_publishers_labels(solutions):
+    assert len(solutions) == 3957
+    wrong = [
+        row
+        for row in solutions
+        if value(row["completion"], row["answer"], answer="A:") != float(row["is_correct"])
+    ]
+    assert wrong == []
+
+
+def test_the_references_are_right(solutions):
+    for row in solutions:
+        assert value(row["reference"], row["answer"], answer="A:") == 1.0
+
+
+# --- rows of which the truth is known -------------------------------------------------------------
+
+
+def written(x: Fraction, rng: random.Random) -> str:
+    """A number in one of many forms."""
+    minus, size = "-" * (x < 0), abs(x)
+    if size.denominator == 1:
+        n = int(size)
+        digits = rng.choice([str(n), f"{n:,}", f"{n:,}".replace(",", "{,}"), f"{n}.0", f"{n:,}.00"])
+    else:
+        exact = f"{float(size):.4f}".rstrip("0")
+        whole, rest = divmod(size, 1)
+        digits = rng.choice(
+            [f"{size}", rf"\frac{{{size.numerator}}}{{{size.denominator}}}"]
+            + [exact] * (Fraction(exact) == size)
+            + [f"{whole} {rest}"] * bool(whole)
+        )
+    text = minus + digits
+    if digits[0].isdigit() and "/" not in digits:
+        units = ["", "", " dollars", " eggs per day", r"\text{ cm}^2", " miles/hour", " students"]
+        text = minus + rng.choice(["", "", "$", "\\$"]) + digits + rng.choice(units)
+    frames = ["{}", "{}", "**{}**", "{}.", " {} "] + ["${}$"] * (
+        text.count("$") == text.count("\\$")
+    )
+    return rng.choice(frames).format(text)
+
+
+def other(x: Fraction, rng: random.Random) -> Fraction:
+    """Another number, near in value or in its digits."""
+    digits = str(abs(x.numerator))
+    near = [
+        x + 1, x - 1, -x, x * 10, x / 10, x * 1000, x + Fraction(1, 100), x / 2, x + 100,
+        Fraction(int(digits[:-1] or "0"), x.denominator),
+        Fraction(int(digits[1:] or "0"), x.denominator),
+        Fraction(int("1" + digits), x.denominator),
+        Fraction(int(digits + "1"), x.denominator),
+        Fraction(int(digits[::-1]), x.denominator),
+    ]  # fmt: skip
+    return rng.choice([y for y in near if y != x and y != 0])
+
+
+def generated(n: int):
+    """(completion, gold, options, truth)."""
+    rng = random.Random(0)
+    for _ in range(n):
+        x = Fraction(
+            rng.randint(1, 10 ** rng.randint(1, 7)), rng.choice([1, 1, 1, 2, 3, 4, 8, 100])
+        )
+        x = -x if rng.random() < 0.2 else x
+        truth = rng.random() < 0.5
+        y = x if truth else other(x, rng)
+        gold = rng.choice([str(x), f"Some work.\n#### {x}", rf"So \boxed{{{x}}}."])
+        said = written(y, rng)
+        quoted = f"Is it {x}, or {other(x, rng)}? {x}!\n" * rng.randint(0, 2)
+        kind = rng.randint(0, 6)
+        if kind == 0:
+            text, where = f"{quoted}A: {x}\nNo:\nA: {other(x, rng)}\nA: {said}", "A:"
+        elif kind == 1:
+            text, where = f"{quoted}#### {said}\n", "####"
+        elif kind == 2:
+            text, where = (
+                f"{quoted}\\boxed{{{x}}} was wrong; $\\boxed{{{said.strip(' .$*')}}}$.",
+                "auto",
+            )
+        elif kind == 3:
+            text, where = f"{quoted}\\boxed{{{x}}}\n<answer>{said}</answer>", "auto"
+        elif kind == 4:
+            text, where = f"<think>{quoted}</think>\nThe answer is {said}", "auto"
+        elif kind == 5:
+            text, where = f"{quoted}**Final Answer:**\n{said}\n", "auto"
+        else:  # no answer
+            text, where, truth = f"{quoted}I am sure of {x}\nA:", "A:", False
+        yield text, gold, {"answer": where}, truth
+
+
+def test_no_error_either_way_in_generated_rows():
+    rows = list(generated(4000))
+    assert 1200 < sum(truth for *_, truth in rows) < 2800
+    wrong = [row for row in rows if value(row[0], row[1], **row[2]) != float(row[3])]
+    assert wrong == []
+
+
+# --- golds ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        18,
+        18.0,
+        Fraction(36, 2),
+        "18",
+        " 18 ",
+        "#### 18",
+        "9 + 9\n#### 18",
+        r"It is $\boxed{18}$.",
+        "$18$",
+    ],
+)
+def test_golds(gold):
+    assert value(r"\boxed{18}", gold) == 1.0
+    assert value(r"\boxed{19}", gold) == 0.0
+
+
+@pytest.mark.parametrize(
+    "gold", [None, "", "  ", "####", r"\boxed{}", float("nan"), float("inf"), True, [18], b"18"]
+)
+def test_what_is_no_gold(gold):
+    with pytest.raises(ValueError, match="gold"):
+        grade(r"\boxed{18}", gold)
+
+
+def test_a_gold_that_no_one_can_read():
+    with pytest.raises(ValueError, match="cannot be read"):
+        grade(r"\boxed{x}", r"\frac{")
+
+
+def test_a_gold_is_read_once():
+    gold_answer.cache_clear()
+    for _ in range(8):
+        grade(r"\boxed{18}", "18")
+    assert gold_answer.cache_info().misses == 1
+
+
+def test_a_zero_says_why():
+    assert grade("18", "18") == (0.0, "no answer found")
+    assert grade(r"\boxed{17}", "18") == (0.0, "answered '17'")
+
+
+# --- equality -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "truth"),
+    [
+        ("18%", "18", True),
+        ("18%", "0.18", True),
+        ("18%", "18%", True),
+        ("18%", "1800", False),
+        ("0.18", "18", False),
+        ("18 dollars", "18", True),
+        ("18 dollars", "$18", True),
+        ("18 dollars", "18 eggs", False),
+        ("5 cm", "5 centimeters", True),
+        ("5 cm", "5 m", False),
+        ("5 cm", "0.05 m", False),
+    ],
+)
+def test_numbers(a, b, truth):
+    assert same(read(a), read(b)) is truth
+    assert same(read(b), read(a)) is truth
+
+
+EQUAL = [
+    ("Paris", "paris"),
+    (r"\text{Not  enough}", "not enough"),
+    ("10:30", "10:30"),
+    ("2516_8", "2516_{8}"),
+    ("(1, 2)", r"\left( 1.0, \frac{4}{2} \right)"),
+    ("[1, 2)", "[1,2)"),
+    (r"\{1, 2\}", r"\{2, 1, 1\}"),
+    ("1, 2", "2 and 1"),
+    (r"\{1, 2\}", "1, 2"),
+    ("1,234 and 5", "5, 1234"),
+    (r"((1,2), (3,4))", "((1, 2), (3, 4.0))"),
+    (r"[1,2] \cup (3,4)", r"(3, 4) \cup [1, 2]"),
+    (r"\emptyset", r"\{\}"),
+    ("x = 5", "5"),
+    ("f(x) = 5", "5"),
+    ("x = 5", "x=5.0"),
+    ("x = 2, x = 3", "x = 3, x = 2"),
+    (r"\pm 5", "5, -5"),
+    (r"1 \pm 2", "3, -1"),
+    ("½", "0.5"),
+]
+DIFFERENT = [
+    ("Paris", "Parsi"),
+    ("10:30", "10:31"),
+    ("12_5", "12_6"),
+    ("12_5", "12"),
+    ("(1, 2)", "(2, 1)"),
+    ("(1, 2)", "[1, 2]"),
+    ("(1, 2)", "1, 2"),
+    ("(1, 2)", "(1, 2, 2)"),
+    ("1, 2", "1, 2, 2"),
+    ("1, 2", "1"),
+    ("5", "5, 5"),
+    (r"\{5\}", "5"),
+    ("1,00", "100"),
+    ("1,00", "1"),
+    ("x = 5", "y = 5"),
+    ("x = 5", "x = 5.1"),
+    ("5", "4 + 4 = 5"),
+    (r"\pm 5", "5"),
+    (r"\pm 5", r"\pm 6"),
+    ("x", "X"),
+    ("x'", "x"),
+    ("5", "5xy"),
+    ("5", "5m"),
+    ("1 2", "12"),
+]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("a", "b"), EQUAL)
+def test_equal(a, b, fast):
+    assert equal(a, b, fast=fast)
+    assert equal(b, a, fast=fast)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("a", "b"), DIFFERENT)
+def test_different(a, b, fast):
+    assert not equal(a, b, fast=fast)
+    assert not equal(b, a, fast=fast)
+
+
+numbers = st.builds(
+    Number,
+    st.sampled_from([Fraction(18), Fraction(18, 100), Fraction(1, 3)]),
+    st.booleans(),
+    st.sampled_from(["", "eggs", "$", "dollars"]),
+)
+
+
+@given(numbers, numbers)
+def test_sameness_does_not_depend_on_who_is_gold(a, b):
+    assert same(a, b) == same(b, a)
+    assert same(a, a)
+
+
+@given(st.text(max_size=60), st.sampled_from(["18", "Paris", "(1, 2)", r"\{1, 2\}"]))
+def test_no_text_breaks_it(text, gold):
+    # Without sympy: what it makes of garbage is tested by itself.
+    found = [c for c in text if c not in "xyz\\"]
+    assert value("<answer>" + "".join(found).replace("<", "") + "</answer>", gold) in (0.0, 1.0)
