@@ -85,6 +85,16 @@ def test_an_answer_that_says_nothing(answer):
     assert equal("x", answer) is False
 
 
+@pytest.mark.parametrize("gold", [r"x \in [1, 2]", "x + 1", "[1, 2]", "x < 1", r"\infty"])
+@pytest.mark.parametrize(
+    "answer",
+    [r"y \in [1, 3]", r"y \in \{1\}", "(1, 2, 3)", r"\begin{pmatrix} 1 \end{pmatrix}", "y < x < 1",
+     r"\frac{0}{0}", r"\sqrt{-\infty}", r"\log 0"],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_another(gold, answer):
+    assert equal(gold, answer) is False
+
+
 @pytest.mark.parametrize("gold", ["", r"\frac{", "}{"])
 def test_a_gold_that_says_nothing(gold):
     with pytest.raises(ValueError, match="cannot be read"):

@@ -42,7 +42,7 @@ def code_digest(call: Callable[..., Any]) -> str | None:
     tree = _parsed(path, path.stat().st_mtime_ns)
     if not _statements(tree, top):
         return None
-    pieces = [inner, *sorted(_pieces(tree, top, module))]
+    pieces = [inner, *sorted(set(_pieces(tree, top, module)))]
     return hashlib.sha256("\n".join(pieces).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -146,37 +146,36 @@ def _imported(
         inside = f"{package}.{alias.name}" if package else alias.name
         # What is imported may be a module itself.
         source = _module(inside, root) or (_module(package, root) if package else None)
-        yield from _files(source, root, seen)
+        if source is None:
+            yield _version((package or alias.name).partition(".")[0])
+        else:
+            yield from _files(source, root, seen)
 
 
 def _module(name: str, root: str) -> ModuleType | None:
-    """A module; one that only a function imports is imported if it is the project's."""
-    if name in sys.modules or name.partition(".")[0] in sys.stdlib_module_names:
-        return sys.modules.get(name)
-    path = next((f for f in map(Path, sys.path) if _has(f, name.partition(".")[0])), None)
-    installed = path is None or path.resolve() in _INSTALLED
-    if installed and name.partition(".")[0] != root:
-        return _absent(name) if path is not None and "." not in name else None
-    try:
-        return import_module(name)
-    except ImportError:
-        return None
+    """A module; one that only a function imports is imported here, if it is the project's."""
+    first = name.partition(".")[0]
+    if name not in sys.modules and (first == root or _is_near(first)):
+        try:
+            return import_module(name)
+        except ImportError:
+            return None
+    return sys.modules.get(name)
 
 
-def _has(folder: Path, name: str) -> bool:
-    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()
+def _is_near(name: str) -> bool:
+    """Whether a package that may not be imported yet belongs to the project."""
+    if name in sys.stdlib_module_names or name == _OURS:
+        return False
+    for folder in map(Path, sys.path):
+        if (folder / name).is_dir() or (folder / f"{name}.py").is_file():
+            return folder.resolve() not in _INSTALLED
+    return False
 
 
-def _absent(name: str) -> ModuleType:
-    """What stands for a package that is installed, and not imported to be asked its version."""
-    found = ModuleType(name)
-    found.__file__ = str(next(iter(_INSTALLED)) / f"{name}.py")
-    return found
-
-
-def _files(module: ModuleType | None, root: str, seen: set[str]) -> Iterator[str]:
+def _files(module: ModuleType, root: str, seen: set[str]) -> Iterator[str]:
     """The digest of a file of the project and of those that it imports; versions of the others."""
-    if module is None or module.__name__ in seen:
+    if module.__name__ in seen:
         return
     seen.add(module.__name__)
     path = _file(module)
@@ -216,8 +215,11 @@ def _version(package: str) -> str:
         return f"{package} {version(package.replace('_', '-'))}"
     except PackageNotFoundError:
         # A package may be called otherwise than what it holds.
-        found = packages_distributions().get(package, [])
+        found = _distributions().get(package, [])
         return " ".join([package, *(version(name) for name in found)])
+
+
+_distributions = cache(packages_distributions)
 
 
 @lru_cache(maxsize=128)

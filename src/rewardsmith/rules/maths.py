@@ -117,7 +117,9 @@ def equal(gold: str, answer: str, *, fast: bool = True, depth: int = 0) -> bool:
         return same(numbers[0], numbers[1])
     if depth > _DEEPEST:
         return False
-    gold, answer = _alike(gold, answer)
+    alike = _alike(gold, answer)
+    if alike != (gold, answer):
+        return equal(*alike, fast=fast, depth=depth + 1)
     forms = form_of(gold), form_of(answer)
     if forms[0].kind == forms[1].kind == ONE:
         return _same_one(gold, answer, numbers[0], fast, depth)
@@ -134,9 +136,14 @@ def equal(gold: str, answer: str, *, fast: bool = True, depth: int = 0) -> bool:
 
 
 def _alike(gold: str, answer: str) -> tuple[str, str]:
-    """Two answers without the name of a set, and without a unit that only one of them has."""
+    """Two answers without a name or a unit that only one of them has."""
+    left, right = equation(gold), equation(answer)
+    if len(left) == 1 and len(right) == 2 and is_name(right[0]):
+        answer = right[1]
+    elif len(right) == 1 and len(left) == 2 and is_name(left[0]):
+        gold = left[1]
     sets = set_of(gold), set_of(answer)
-    if sets != (gold, answer) and (sets[0] == gold or sets[1] == answer or gold[0] == answer[0]):
+    if sets != (gold, answer) and (sets[0] == gold or sets[1] == answer or gold[:1] == answer[:1]):
         gold, answer = sets
     bare = without_unit(gold), without_unit(answer)
     if (bare[0] == gold) != (bare[1] == answer):
@@ -174,16 +181,14 @@ def _same_items(gold: Form, answer: Form, *, fast: bool, depth: int) -> bool:
 def _same_one(gold: str, answer: str, number: Number | None, fast: bool, depth: int) -> bool:
     left, right = equation(gold), equation(answer)
     if len(left) == 1 and len(right) > 1:
-        if len(right) == 2 and is_name(right[0]):
-            return equal(gold, right[1], fast=fast, depth=depth + 1)
         # 10 + 8 = 18: true, and its value is the answer.
         sides = [read(side) for side in right]
         values = [side.value for side in sides if side is not None]
         if number is not None and len(values) == len(right):
             return all(value == number.value for value in values)
         return False
-    if len(left) == 2 and len(right) == 1:
-        return is_name(left[0]) and equal(left[1], answer, fast=fast, depth=depth + 1)
+    if len(left) > len(right):
+        return False
     if (
         len(left) == len(right) == 2
         and left[0] == right[0]

@@ -33,12 +33,24 @@ from sympy import (
 )
 from sympy.core.function import AppliedUndef
 from sympy.core.relational import Equality, Relational
+from sympy.polys.polyerrors import BasePolynomialError
 
 # It warns once that it has no deadline; that is what is wanted here.
 parser.TIMEOUT_WARNING_SHOWN = grader.TIMEOUT_WARNING_SHOWN = True
 
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})")
 _NAMES = re.compile(r"(?<![\\A-Za-z])(pi|theta|sin|cos|tan|ln|log|exp)(?![A-Za-z])")
+_CANNOT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BasePolynomialError,
+    LookupError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _DIGITS = 500
 _POINTS = 8
 _CONFIG = math_verify.LatexExtractionConfig(
@@ -59,7 +71,7 @@ def equal(gold: str, answer: str) -> bool:
         right, given = _parsed(gold), _parsed(answer)
         if right is None:
             raise ValueError(f"gold {gold[:80]!r} cannot be read as mathematics")
-        return given is not None and _equal(right, given, random.Random(f"{gold}\n{answer}"))
+        return given is not None and _compared(right, given, random.Random(f"{gold}\n{answer}"))
     except TimeoutException as error:  # derives from BaseException, which nothing above expects
         raise TimeoutError(str(error)) from error
 
@@ -80,11 +92,18 @@ def _parsed(text: str) -> Any:
     return expr.xreplace(exact | imaginary) if exact or imaginary else expr
 
 
+def _compared(gold: Any, answer: Any, chance: random.Random) -> bool:
+    try:
+        return _equal(gold, answer, chance)
+    except _CANNOT:  # what sympy cannot compare with the gold answer is another
+        return False
+
+
 def _equal(gold: Any, answer: Any, chance: random.Random) -> bool:
     if isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase):
         pairs = zip(gold.flat(), answer.flat(), strict=False)
         return gold.shape == answer.shape and all(_equal(a, b, chance) for a, b in pairs)
-    if isinstance(gold, Relational) and isinstance(answer, Relational):
+    if _plain_relation(gold) and _plain_relation(answer):
         return _same_relation(gold, answer, chance)
     if isinstance(gold, Expr) and isinstance(answer, Expr):
         return _same_value(gold, answer, chance)
@@ -152,6 +171,10 @@ def _is_zero(value: Any) -> bool | None:
         return None
     # With one bit of precision no digit is known but that there is none.
     return all(part == 0 or (part.is_Float and part._prec == 1) for part in parts)
+
+
+def _plain_relation(expr: Any) -> bool:
+    return isinstance(expr, Relational) and all(isinstance(side, Expr) for side in expr.args)
 
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
