@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import rewardsmith as rs
-from rewardsmith.rules import maths
+from rewardsmith.rules import maths, symbolic
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "gsm8k_solutions.jsonl"
@@ -128,7 +128,7 @@ class Ours:
         """One run, without the start of the workers, who are warm but know none of the rows."""
         kind = "processes" if self.workers else "inline"
         start = {"workers": self.workers, "timeout": 30.0} if self.workers else {}
-        for cached in vars(maths).values():
+        for cached in (*vars(maths).values(), *vars(symbolic).values()):
             if hasattr(cached, "cache_clear"):
                 cached.cache_clear()
         with rs.executor(kind, preload=PRELOAD, **start, **self.options):

@@ -1,8 +1,8 @@
 """What scoring costs at its limits: per row, with poisoned rows, and at a million rows.
 
 (1) Four functions of a row under `@reward`, from rollouts to scores with statuses, inline.
-(2) A thousand answers of which 1 % never end (power towers, huge expansions, catastrophic regular
-expressions), on two workers with a deadline of 1 s. (3) `rewardsmith score` on one and on two
+(2) A thousand answers of which 1 % never end (power towers, huge binomials and factorials, a regular
+expression that backtracks), on two workers with a deadline of 1 s. (3) `rewardsmith score` on one and on two
 million rows: time, and the peak memory of the whole process tree.
 
     python benchmarks/scoring_limits.py [--json] [--rows N]
@@ -25,7 +25,7 @@ from rewardsmith.core.outcome import Status
 
 PARTS = Path(__file__).resolve().with_name("functions") / "scoring.py"
 WORKERS, DEADLINE, KILL = 2, 1.0, 1.0
-POISON = ["9^{9^{9^9}}", "(1+x)^{2000}", "a" * 60 + "!"]
+POISON = ["9^{9^{9^9}}", r"\binom{10^9}{5\cdot 10^8}", "100000000!", "a" * 60 + "!"]
 
 
 def tree() -> rs.Reward:
@@ -61,7 +61,7 @@ def poisoned(n: int = 1000) -> list[dict[str, Any]]:
     where = sorted(rng.sample(range(n), n // 100))
     bad = list(clean)
     for k, i in enumerate(where):
-        poison = POISON[k % 3]
+        poison = POISON[k % len(POISON)]
         bad[i] = f"{i}: {poison}" if poison.startswith("a") else f"{i}: \\boxed{{{poison}}}"
     reward = loaded(
         {

@@ -12,6 +12,7 @@ from jaxtyping import install_import_hook
 # Checks every jaxtyping annotation of these rooms at run time. It only reaches modules that are
 # imported after it, and pytest loads this file before any test of its worker.
 CHECKED = (
+    "rewardsmith.combine",
     "rewardsmith.core",
     "rewardsmith.ops",
     "rewardsmith.signals",

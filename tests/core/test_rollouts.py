@@ -160,3 +160,18 @@ def test_first_is_the_column_if_there_is_one() -> None:
     assert rollouts.first().tolist() == [[True, False, True]]
     late = Rollouts(mask=torch.tensor([[False, True, True]]))
     assert late.first().tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize("index", [[1], [2, 0], []])
+def test_select_keeps_the_axis_of_arrays(index: list[int]) -> None:
+    column = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    chosen = Rollouts({"x": column}).select(index)["x"]
+    np.testing.assert_array_equal(chosen, column[np.array(index, dtype=int)])
+
+
+def test_a_path_reads_what_is_inside_a_column() -> None:
+    rows = Rollouts({"model": [{"truth": {"x": 1}}, {"other": 2}, None], "a.b": [1, 2, 3]})
+    assert rows["model.truth.x"] == [1, None, None]
+    assert rows["a.b"] == [1, 2, 3]
+    with pytest.raises(MissingColumn, match=r"no column 'model.nothing'"):
+        rows["model.nothing"]

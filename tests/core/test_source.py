@@ -36,10 +36,10 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
         folder.mkdir()
         (folder / "mine.py").write_text(code)
         for path, text in others.items():
-            file = tmp_path / (path.replace("__", "/") + ".py")
+            file = tmp_path / f"{path}.py"
             file.parent.mkdir(exist_ok=True)
             file.write_text(text)
-            made.add(path.partition("__")[0])
+            made.add(path.partition("/")[0])
         forget()
         return resolve(Reference.parse(f"./mine.py:{name}", folder))
 
@@ -177,9 +177,11 @@ def test_constants_of_packages(load: Load, head: str) -> None:
         code_digest(
             load(
                 code,
-                pack_of____init__="from .consts import LIMIT\n",
-                pack_of__consts=f"LIMIT = {limit}\n",
-                pack_of__other="",
+                **{
+                    "pack_of/__init__": "from .consts import LIMIT\n",
+                    "pack_of/consts": f"LIMIT = {limit}\n",
+                    "pack_of/other": "",
+                },
             )
         )
         for limit in (1, 2)

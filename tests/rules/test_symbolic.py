@@ -89,6 +89,7 @@ def test_an_answer_that_says_nothing(answer):
 @pytest.mark.parametrize(
     "answer",
     [r"y \in [1, 3]", r"y \in \{1\}", "(1, 2, 3)", r"\begin{pmatrix} 1 \end{pmatrix}", "y < x < 1",
+     "i < 2",
      r"\frac{0}{0}", r"\sqrt{-\infty}", r"\log 0"],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_another(gold, answer):

@@ -83,7 +83,9 @@ def _differing(
     found: list[Change] = []
     for path in paths:
         old, new = _verdicts(before, path), _verdicts(after, path)
-        moved = (old[1] != new[1]) | (np.abs(old[0] - new[0]) > tolerance)
+        # What a row without a score is worth is the caller's choice, and no verdict.
+        scored = old[1] == "scored"
+        moved = (old[1] != new[1]) | (scored & (np.abs(old[0] - new[0]) > tolerance))
         for i in np.flatnonzero(moved).tolist():
             row = before["row"][i].as_py()
             found.append(Change(row, path.lstrip("/"), _verdict(old, i), _verdict(new, i)))

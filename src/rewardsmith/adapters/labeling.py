@@ -284,7 +284,8 @@ def _copied(name: str, values: list[Any], piece: Piece) -> pa.Array:
             return pa.array(values)
         except (OverflowError, pa.ArrowInvalid):
             pass
-    return pa.array([_writable(json.dumps(value)) for value in values], pa.string())
+    # Parquet may hold dates and bytes as well.
+    return pa.array([_writable(json.dumps(value, default=str)) for value in values], pa.string())
 
 
 def _writable(text: str) -> str:

@@ -98,7 +98,8 @@ class Labels:
             missing = [field for field in schema if field.name not in table.column_names]
             for field in missing:
                 table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-            yield table.select(schema.names).cast(schema)
+            # Integers among floats may be too large to be exact.
+            yield table.select(schema.names).cast(schema, safe=False)
 
     def _found(self) -> tuple[list[Path], int]:
         """The parts that follow each other from row 0 on, and how many rows they hold."""

@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,7 +107,7 @@ class _Lines:
         try:
             with gzip.open(self.path) if packed else self.path.open("rb") as file:
                 yield file  # type: ignore[misc]
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             told = getattr(error, "strerror", None) or error
             raise SpecError(f"cannot read it: {told}", file=str(self.path)) from None
 

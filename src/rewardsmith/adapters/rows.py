@@ -59,7 +59,7 @@ class Rows:
         self._reader.unread(peeked)
         theirs = sorted({key for record in peeked for key in record.values})
         for column in [*self._copied, *filter(None, [self._group])]:
-            if all(_value(record.values, column) is None for record in peeked):
+            if not _held(peeked, column):
                 raise SpecError(
                     f"there is no column {column!r}{nearest(column, theirs)}", file=data
                 )
@@ -159,7 +159,8 @@ def _value(row: Mapping[str, Any], path: str) -> Any:
 
 
 def _held(records: Sequence[Record], path: str) -> bool:
-    return any(_value(record.values, path) is not None for record in records)
+    """Whether there is such a column; it may be empty in the rows that are looked at."""
+    return any(path in r.values or _value(r.values, path) is not None for r in records)
 
 
 def _key(value: Any) -> Any:

@@ -43,7 +43,11 @@ def check_contract(reward: RowReward, contract: Contract) -> None:
     Raises:
         ScoreError: with the row and the promise that is broken.
     """
-    rows = [contract.full, contract.zero, contract.malformed]
+    names = {**contract.full, **contract.zero, **contract.malformed}
+    rows = [
+        {name: row.get(name) for name in names}
+        for row in (contract.full, contract.zero, contract.malformed)
+    ]
     scores = _scores(reward, rows)
     low, high = reward.bounds
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -71,5 +75,4 @@ def check_contract(reward: RowReward, contract: Contract) -> None:
 
 
 def _scores(reward: Reward, rows: Sequence[Mapping[str, Any]]) -> Scores:
-    names = rows[0]
-    return reward(Rollouts({name: [row.get(name) for row in rows] for name in names}))
+    return reward(Rollouts({name: [row[name] for row in rows] for name in rows[0]}))

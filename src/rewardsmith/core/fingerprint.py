@@ -37,7 +37,8 @@ def digest(data: Any) -> str:
 def _nameless(data: Any) -> Any:
     """Plain data with file references cut down to ``file.py:function``."""
     if isinstance(data, Mapping):
-        return {key: _nameless(value) for key, value in data.items()}
+        # Keys of several kinds have no order.
+        return {k if isinstance(k, str) else repr(k): _nameless(v) for k, v in data.items()}
     if isinstance(data, list):
         return [_nameless(value) for value in data]
     if isinstance(data, str) and ".py:" in data:

@@ -282,8 +282,11 @@ def _map(function: Callable[[Any], Any], column: Column) -> Column:
 
 
 def _rows(column: Column, index: Tensor) -> Column:
-    if isinstance(column, Tensor | np.ndarray):
+    if isinstance(column, Tensor):
         return column[index]
+    if isinstance(column, np.ndarray):
+        # numpy takes a tensor of one element for a number, and drops the axis.
+        return column[index.numpy()]
     return [column[i] for i in index.tolist()]
 
 
