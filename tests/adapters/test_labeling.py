@@ -7,13 +7,8 @@ import pytest
 import torch
 from tests.laws import cell, height
 
-from rewardsmith.adapters.labeling import (
-    Piece,
-    check,
-    label,
-    table,
-    tag,
-)
+from rewardsmith.adapters.label_table import Piece, table
+from rewardsmith.adapters.labeling import check, label, tag
 from rewardsmith.adapters.labels import Labels
 from rewardsmith.adapters.trajectories import Trajectories, write_trajectories
 from rewardsmith.core.algebra import WeightedSum
@@ -59,7 +54,9 @@ def data(tmp_path):
 
 def run(reward, source, out, chunk=2, rows=None, **options):
     rows = len(source) if rows is None else rows
-    labels = Labels(out, rows, tag(reward, source))
+    missing = options.pop("missing", None)
+    labels = Labels(out, rows, tag(reward, source), missing if missing != "raise" else None)
+    options["raises"] = missing == "raise"
     seen = list(label(reward, source, labels, chunk=chunk, **options))
     if not labels.complete:
         labels.finish()
@@ -142,7 +139,7 @@ def test_steps_are_lists_without_what_was_not_scored(tmp_path, data):
 def test_a_step_that_was_not_scored_is_null():
     scores_of = Function(lambda env_reward: [None if x == 2 else x for x in env_reward], step=True)
     some = Rollouts(steps={"env_reward": torch.tensor([[1.0, 2.0, 3.0]])})
-    (row,) = table(scores_of(some), Piece(some, 5), missing="missing", steps=True).to_pylist()
+    (row,) = table(scores_of(some), Piece(some, 5), steps=True).to_pylist()
     assert row["steps"] == [1.0, None, 3.0]
     assert row["row"] == 5
     assert row["reward"] == 4.0

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith.adapters import rows as module
-from rewardsmith.adapters.labeling import Piece, label, table, tag
+from rewardsmith.adapters.label_table import Piece, table
+from rewardsmith.adapters.labeling import label, tag
 from rewardsmith.adapters.labels import Labels
 from rewardsmith.adapters.rows import Rows
 from rewardsmith.core.errors import SpecError
 from rewardsmith.core.function import Function
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.rowcall import MISSING
 
 DATA: list[dict[str, Any]] = [
     {"prompt": "?", "completion": f"c{i}", "extra": {"answer": i, "deep": {"er": [i]}}, "g": i // 2}
@@ -42,6 +44,7 @@ class Sets(ModuleType):
 
     class Data(list[Any]):
         _fingerprint = "0123"
+        column_names: ClassVar[list[str]] = list(DATA[0])
 
     def load_dataset(self, name: str, split: str) -> Any:
         if name == "missing/set":
@@ -118,12 +121,38 @@ def test_a_split_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         Rows("hf:some/set")
 
 
-def test_what_a_row_does_not_have_is_none(tmp_path: Path) -> None:
-    file = jsonl(tmp_path, {"a": {"b": 1}}, {"a": 3}, {"a": {}}, {"c": 1}, {"a.b": 5})
-    (piece,) = Rows(file, {}, ["a.b", "c"]).pieces(9)
-    # A column that is really called so comes first.
-    assert piece.rollouts.column("a.b") == [1, None, None, None, 5]
-    assert piece.rollouts.column("c") == [None, None, None, 1, None]
+def test_what_a_row_does_not_have_is_missing(tmp_path: Path) -> None:
+    file = jsonl(tmp_path, {"a": {"b": 1}}, {"a": 3}, {"a": {}}, {"c": None}, {"a.b": 5})
+    (piece,) = Rows(file, {}, ["a.b", "c"], copied=["c"]).pieces(9)
+    # A column that is really called so comes first; what is null is there.
+    assert piece.rollouts.column("a.b") == [1, MISSING, MISSING, MISSING, 5]
+    assert piece.rollouts.column("c") == [MISSING, MISSING, MISSING, None, MISSING]
+    assert piece.copied["c"] == [None] * 5
+
+
+def test_a_row_that_lacks_a_column_fails_and_defaults_are_used(tmp_path: Path) -> None:
+    file = jsonl(
+        tmp_path,
+        {"completion": "abc", "answer": "abc"},
+        {"completion": "abc"},
+        {"answer": "abc"},
+        {"completion": "abc", "answer": "abc", "bonus": 2.0},
+        {"completion": "abc", "answer": None},
+    )
+    reward = Function(exact)
+    (piece,) = Rows(file, {}, ["completion", "answer", "bonus"]).pieces(9)
+    scores = reward(piece.rollouts)
+    assert scores.status.tolist() == [0, 3, 3, 0, 0]
+    assert scores.values.tolist() == [1.0, 0.0, 0.0, 2.0, 0.0]
+    assert scores.errors[1] == ("", "this row has no column 'answer'")
+    assert scores.errors[2] == ("", "this row has no column 'completion'")
+    # A column that no row has is no column: the default stands.
+    (piece,) = Rows(file, {}, ["completion", "answer", "other"]).pieces(9)
+    assert "other" not in piece.rollouts.columns
+
+
+def exact(completion: str, answer: str, bonus: float = 1.0) -> float:
+    return bonus * (completion == answer)
 
 
 def test_a_column_may_be_empty_at_first(tmp_path: Path) -> None:
@@ -138,11 +167,11 @@ def test_a_column_may_be_empty_at_first(tmp_path: Path) -> None:
 def test_texts_of_all_kinds(tmp_path: Path, text: str) -> None:
     file = jsonl(tmp_path, {"completion": text, "g": text})
     rows = Rows(file, {}, ["completion"], group="g", copied=["completion"])
-    (piece,) = rows.pieces(9, whole_groups=True)
+    (piece,) = rows.pieces(9, scope="group")
     assert piece.rollouts.column("completion") == [text]
     scores = Function(length)(piece.rollouts)
     assert scores.values.tolist() == [len(text)]
-    written = table(scores, piece, missing="missing", steps=False)
+    written = table(scores, piece)
     assert written["completion"].to_pylist() == [text.replace("\ud800", "?")]
 
 
@@ -153,6 +182,7 @@ def test_groups_have_the_same_number_in_every_run(tmp_path: Path) -> None:
         pieces = Rows(file, {}, [], group="g").pieces(2, start)
         numbers.append([n for piece in pieces for n in piece.groups or []])
     assert numbers[0][3:] == numbers[1]
+    # A row without a group is one of its own.
     assert len(set(numbers[0])) == 4
     assert numbers[0][0] == numbers[0][5]
 
@@ -169,9 +199,9 @@ def test_a_run_that_goes_on_has_the_chunks_of_one_that_was_not_ended(source: str
         pytest.skip("standard input comes once")
     for whole in (False, True):
         rows = Rows(source, {"group": "g"}, ["completion"])
-        full = shape(rows.pieces(3, whole_groups=whole))
+        full = shape(rows.pieces(3, scope="group" if whole else "row"))
         for done, _ in full:
-            rest = rows.pieces(3, done, whole_groups=whole)
+            rest = rows.pieces(3, done, scope="group" if whole else "row")
             assert shape(rest) == [piece for piece in full if piece[0] >= done]
         assert shape(rows.pieces(3, 2, 7)) == [(2, 3), (5, 2)]
 
@@ -192,7 +222,7 @@ def test_whole_groups(sizes: list[int], chunk: int, whole: bool) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         rows = Rows(jsonl(Path(folder), *data), {}, [], group="g")
-        pieces = list(rows.pieces(chunk, whole_groups=whole))
+        pieces = list(rows.pieces(chunk, scope="group" if whole else "row"))
     found = [[data[piece.start + i]["g"] for i in range(len(piece.rollouts))] for piece in pieces]
     assert [g for piece in found for g in piece] == [row["g"] for row in data]
     if whole:
@@ -207,7 +237,7 @@ def test_groups_that_do_not_lie_together_are_refused(tmp_path: Path) -> None:
     file = jsonl(tmp_path, *[{"g": g} for g in "aabba"])
     rows = Rows(file, {}, [], group="g")
     with pytest.raises(SpecError) as found:
-        list(rows.pieces(2, whole_groups=True))
+        list(rows.pieces(2, scope="group"))
     assert str(found.value).startswith(f"{file}:5: group 'a' began earlier in the file")
     assert "sort the file by 'g'" in str(found.value)
     assert shape(rows.pieces(2)) == [(0, 2), (2, 2), (4, 1)]
@@ -244,10 +274,41 @@ def test_broken_lines(tmp_path: Path, lines_: Any, told: str) -> None:
     assert str(found.value).startswith(file + told)
 
 
-def test_a_line_that_is_broken_late(tmp_path: Path) -> None:
-    rows = Rows(jsonl(tmp_path, *[{"a": 1}] * 100, b"oops\n"), {}, ["a"])
+def test_a_line_that_is_broken_late_is_told_before_anything_is_scored(tmp_path: Path) -> None:
+    file = jsonl(tmp_path, *[{"a": 1}] * 100, b"oops\n")
     with pytest.raises(SpecError, match=r"rows\.jsonl:101: no JSON"):
-        list(rows.pieces(10))
+        Rows(file, {}, ["a"])
+
+
+def test_a_column_may_come_late(tmp_path: Path) -> None:
+    rows = Rows(jsonl(tmp_path, *[{"a": 1}] * 100, {"b": 2}), {}, ["a", "b"])
+    assert "b" in rows.columns
+    assert column(rows.pieces(1000), "b") == [MISSING] * 100 + [2]
+
+
+def test_a_group_that_was_refused_is_refused_again(tmp_path: Path) -> None:
+    rows = Rows(jsonl(tmp_path, *[{"g": g} for g in "aabbaa"]), {}, [], group="g")
+    for start in (0, 2, 4):
+        with pytest.raises(SpecError, match="group 'a' began earlier"):
+            list(rows.pieces(2, start, scope="group"))
+
+
+def test_rows_without_a_group_are_alone(tmp_path: Path) -> None:
+    data = [{"g": 1}, {}, {"g": None}, {"g": "null"}, {"g": "1"}]
+    (piece,) = Rows(jsonl(tmp_path, *data), {}, [], group="g").pieces(9)
+    assert len(set(piece.groups or [])) == 5
+
+
+def test_a_batch_is_not_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BYTES", 1000)
+    rows = Rows(jsonl(tmp_path, *[{"a": "x" * 400}] * 7), {}, ["a"])
+    assert shape(rows.pieces(7, scope="batch")) == [(0, 7)]
+
+
+@pytest.mark.parametrize("name", ["row", "reward", "status", "error", "_id"])
+def test_names_that_the_labels_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SpecError, match=f"the labels have a column '{name}' of their own"):
+        Rows(jsonl(tmp_path, {name: 1}), {}, [], copied=[name])
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -290,8 +351,6 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
         Rows(file, {}, [], group="groop")
     with pytest.raises(SpecError, match=r"there is no column 'prompts'; did you mean 'prompt'\?"):
         Rows(file, {}, [], copied=["prompt", "prompts"])
-    with pytest.raises(SpecError, match=r"there is no column 'extra\.question'"):
-        Rows(file, {}, [], copied=["extra.question"])
     # What the reward needs and the file has not is told by who needs it.
     assert "answer" not in Rows(file, {}, ["answer"]).columns
     assert "extra.answer" in Rows(file, {}, ["extra.answer"]).columns
@@ -340,7 +399,7 @@ def test_what_parquet_holds_and_json_does_not(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "data.parquet")
     rows = Rows(str(tmp_path / "data.parquet"), {}, ["completion"], copied=["day", "raw"])
     (piece,) = rows.pieces(9)
-    found = table(Function(length)(piece.rollouts), piece, missing="missing", steps=False)
+    found = table(Function(length)(piece.rollouts), piece)
     assert found["day"].to_pylist() == ['"2020-01-02"']
 
 

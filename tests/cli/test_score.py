@@ -176,9 +176,11 @@ def test_the_first_row_without_a_score_may_end_it(work, score):
     # Rows that were kept without their score must not pass for rows that have one.
     code, said, _ = score(*late(work))
     assert code == 0
-    assert "starting anew" in said
+    assert "going on after 6 rows" in said
     assert len(rows()) == 10
-    assert score(*late(work), "--on-error", "raise")[0] == 1
+    code, _, complaint = score(*late(work), "--on-error", "raise")
+    assert code == 1
+    assert complaint == "error: data.hdf5: row 7: failed: raised RuntimeError: too late\n"
 
 
 def test_the_same_command_again_does_nothing(work, score):

@@ -297,6 +297,9 @@ def test_bad_data_is_one_line(work, score, data, message):
         (["data.jsonl", "--columns", "nope"], "there is no column 'nope'"),
         (["data.jsonl", "--diff", "none.parquet"], "none.parquet: cannot read it"),
         (["data.jsonl", "--diff", "rows.parquet"], "rows.parquet: it holds no labels"),
+        (["own.jsonl", "--columns", "reward"], "the labels have a column 'reward' of their own"),
+        (["data.jsonl", "--diff", "short.parquet"], "--diff: it has 1 rows, the data has 6"),
+        (["data.jsonl", "--diff", "six.parquet", "--out", "six.parquet"], "it is the file that is"),
         (["data.jsonl", "--workers", "2"], "--executor inline: inline, rows run one after"),
         (["data.jsonl", "--executor", "threads"], "no executor 'threads'"),
         (["data.jsonl", "--out", "functions.py/x.parquet"], "cannot write it: Not a directory"),
@@ -304,6 +307,10 @@ def test_bad_data_is_one_line(work, score, data, message):
 )
 def test_bad_arguments_are_one_line(work, score, arguments, message):
     pq.write_table(pa.table({"a": [1]}), "rows.parquet")
+    Path("own.jsonl").write_text('{"completion": "4", "answer": "4", "reward": 1, "prompt_id": 0}')
+    for name, n in (("short", 1), ("six", 6)):
+        labels = {"row": list(range(n)), "reward": [0.0] * n, "status": ["scored"] * n}
+        pq.write_table(pa.table(labels), f"{name}.parquet")
     if "--executor" in arguments:
         code, _, complaint = score("reward.yaml", arguments[0], executor=arguments[2])
     else:
@@ -313,13 +320,24 @@ def test_bad_arguments_are_one_line(work, score, arguments, message):
     assert complaint.count("\n") == 1
 
 
-def test_a_broken_line_late_keeps_what_is_done(work, score):
+def test_a_broken_line_is_told_before_anything_is_scored(work, score):
     rows = [json.dumps({"completion": "4", "answer": "4"})] * 200
     Path("plain.yaml").write_text("reward: {function: {call: ./functions.py:right}}")
     Path("data.jsonl").write_text("\n".join([*rows, "{"]))
     code, _, complaint = score("plain.yaml", "data.jsonl", "--chunk", 50)
     assert code == 2
     assert "data.jsonl:201: no JSON" in complaint
+    assert not Path("out.parquet.parts").exists()
+
+
+def test_a_broken_line_on_standard_input_keeps_what_came_before(work, score, monkeypatch):
+    rows = [json.dumps({"completion": "4", "answer": "4"})] * 200
+    Path("plain.yaml").write_text("reward: {function: {call: ./functions.py:right}}")
+    text = "\n".join([*rows, "{"]).encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    code, _, complaint = score("plain.yaml", "-", "--chunk", 50, executor="processes")
+    assert code == 2
+    assert "standard input:201: no JSON" in complaint
     done = sorted(Path("out.parquet.parts").glob("*.parquet"))
     assert [pq.read_metadata(path).num_rows for path in done] == [50] * 4
 
@@ -344,25 +362,142 @@ def test_strange_rows_have_a_status_each(work, score):
     arguments = ("--columns", "completion,id")
     code, _, complaint = score("strange.yaml", "data.jsonl", *arguments, executor="processes")
     assert code == 0, complaint
-    assert column("status/right") == ["scored"] * 9
-    assert column("reward/right") == [0, 0, 0, 1, 0, 0, 0, 1, 1]
+    # A row without the column fails; null is a value like others.
+    assert column("status/right") == ["scored"] * 6 + ["failed"] + ["scored"] * 2
+    assert column("reward/right") == [0, 0, 0, 1, 0, 0, None, 1, 1]
+    assert column("error")[6].endswith("this row has no column 'completion'")
     assert column("status/words") == ["scored"] * 4 + ["failed"] * 3 + ["scored"] * 2
     assert column("status/maths")[4:7] == ["failed"] * 3
     assert column("error")[4].startswith("data.jsonl:5: maths: ")
     assert column("row") == list(range(9))
 
 
-def test_groups_that_do_not_lie_together(work, score):
-    Path("ranked.yaml").write_text("columns: {group: prompt_id}\nreward: {ranked_in_group: {}}")
-    # No such method is needed to see the refusal; the reader alone is asked.
-    from rewardsmith.adapters.rows import Rows
-    from rewardsmith.core.errors import SpecError
+GROUPS = """
+import torch
+from rewardsmith.core.catalog import method
+from rewardsmith.core.reward import Reward
+from rewardsmith.core.scores import Scores
 
-    rows = [{"completion": "x", "prompt_id": i} for i in (0, 0, 1, 0)]
+@method("shares_its_group", kind="signal")
+class Share(Reward):
+    def __init__(self, wide: str) -> None:
+        super().__init__()
+        self.wide = wide
+        self.declare(needs=["completion"], scope=wide)
+        self.rows = 0
+
+    def survey(self, rollouts):
+        self.rows += len(rollouts)
+
+    def forward(self, rollouts):
+        if self.scope == "dataset":
+            return Scores.outcome(torch.full((len(rollouts),), float(self.rows)))
+        return Scores.outcome(rollouts.group.bincount()[rollouts.group].float())
+"""
+
+
+@pytest.fixture
+def shared(work, monkeypatch):
+    """Rewards of wider scopes, which are no part of the catalog: made here, read by the command."""
+    Path("groups.py").write_text(GROUPS)
+    from rewardsmith.core import spec
+    from rewardsmith.core.reference import Reference, resolve
+
+    Path("shared.yaml").write_text("columns: {group: prompt_id}\nreward: {env_reward: {}}\n")
+    kind = resolve(Reference.parse("./groups.py:Share", Path.cwd()))
+
+    def use(scope):
+        monkeypatch.setattr(spec, "load", lambda file: kind(scope))
+        monkeypatch.setattr("rewardsmith.adapters.labeling.fingerprint", lambda reward: scope)
+
+    return use
+
+
+def test_groups_stay_together_and_are_refused_where_they_do_not(work, shared, score):
+    shared("group")
+    assert score("shared.yaml", "data.jsonl", "--chunk", 2)[0] == 0
+    assert column("reward") == [3.0] * 6
+    rows = [{"completion": "x", "prompt_id": i} for i in (0, 0, 1, 1, 0, 0)]
     Path("mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    source = Rows("mixed.jsonl", {"group": "prompt_id"}, ["completion"])
-    with pytest.raises(SpecError, match=r"mixed.jsonl:4: group 0 began earlier.*sort the file"):
-        list(source.pieces(1, whole_groups=True))
+    for _ in range(2):  # also where it goes on
+        code, _, complaint = score("shared.yaml", "mixed.jsonl", "--chunk", 2, "--out", "m.parquet")
+        assert code == 2
+        assert "mixed.jsonl:5: group 0 began earlier in the file" in complaint
+        assert complaint.endswith("sort the file by 'prompt_id'\n")
+
+
+def test_a_whole_data_set_is_read_twice(work, shared, score, monkeypatch):
+    shared("dataset")
+    assert score("shared.yaml", "data.jsonl", "--chunk", 4)[0] == 0
+    assert column("reward") == [6.0] * 6
+    # What decides all rows is part of what they are labels of.
+    assert "starting anew" not in score("shared.yaml", "data.jsonl", "--chunk", 4)[1]
+    _, said, _ = score("shared.yaml", "data.jsonl", "--chunk", 4, "--limit", 5)
+    assert "is replaced" in said
+    assert column("reward") == [5.0] * 5
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"completion": "x", "prompt_id": 0}'))
+    )
+    code, _, complaint = score("shared.yaml", "-")
+    assert code == 2
+    assert "standard input comes once" in complaint
+
+
+def test_only_one_run_writes_a_file(work, score):
+    from rewardsmith.adapters.labels import Labels
+
+    holder = """
+import time
+from pathlib import Path
+from rewardsmith.adapters.labels import Labels
+labels = Labels(Path("out.parquet"), 6, "other")
+print("there", flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "there\n"
+        code, _, complaint = score("reward.yaml", "data.jsonl")
+        assert code == 2
+        assert "out.parquet: another run is writing it" in complaint
+    finally:
+        process.kill()
+        process.wait()
+    assert Labels(Path("out.parquet"), 6, "mine").done == 0
+
+
+def test_what_is_done_outlives_a_command_that_cannot_run(work, score):
+    from rewardsmith.adapters.labels import Labels
+
+    full = {"chunks": 0}
+    append = Labels.append
+
+    def failing(self, table):
+        full["chunks"] += 1
+        if full["chunks"] > 2:
+            raise KeyboardInterrupt
+        append(self, table)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Labels, "append", failing)
+        assert score("reward.yaml", "data.jsonl", "--chunk", 2)[0] == 1
+    assert score("reward.yaml", "data.jsonl", "--chunk", 2, "--workers", 3)[0] == 2
+    # Other ways to run it or to show what broke do not change what rows are worth.
+    code, said, _ = score(
+        "reward.yaml",
+        "data.jsonl",
+        "--chunk",
+        2,
+        "--timeout",
+        5,
+        "--on-error",
+        0,
+        "--workers",
+        2,
+        executor="processes",
+    )
+    assert code == 0
+    assert "going on after 4 rows" in said
 
 
 def test_a_full_disk_keeps_what_is_done(work, score, monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import multiprocessing
 import os
 import pickle
 import random
@@ -12,7 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from rewardsmith.core.rowcall import RowCall
 from rewardsmith.engine import processes as engine
 from rewardsmith.engine.executor import executor
 from rewardsmith.engine.processes import Processes
+from rewardsmith.engine.watch import Note
 
 SCORE = RowCall(jobs.score, ("value",))
 DEADLINE = 0.4
@@ -176,9 +179,17 @@ def test_nothing_but_poison() -> None:
 def test_a_row_that_is_late_by_little_does_not_blame_the_next() -> None:
     """The deadline passes while the worker goes on; the row that was late is the one that is."""
     with Processes(1, timeout=0.3) as processes:
-        rows = [(0.0,), ("longer",), (1.0,), (2.0,), (3.0,)]
-        for _ in range(2):
-            assert set(jobs.broken(processes.run(SCORE, rows))) <= {1}
+        run = engine._Run(processes, SCORE, numbers(5))
+        end = Note(time.monotonic() - 0.4, 1, os.getpid())
+        batch = engine._Batch(range(5), run.slots.pop(), 7, end=end, late=True)
+        run.slate.write(batch.slot, batch.number, 3, os.getpid())
+        future: Future[Any] = Future()
+        future.cancel()
+        run._receive(future, batch)
+    assert [*map(Status, run.outcomes.status)] == [Status.UNSCORED, Status.TIMEOUT] + [
+        Status.UNSCORED
+    ] * 3
+    assert {0, 2, 3, 4} <= {i for rows in run.waiting for i in rows}
 
 
 def test_without_a_deadline_rows_may_be_slow_and_may_die() -> None:
@@ -215,6 +226,26 @@ def test_the_pool_may_break_while_rows_are_under_way() -> None:
         assert len(jobs.broken(found)) <= 2
         assert set(found.values) <= {0.0, 1.0}
         assert len(jobs.workers_of(processes)) == 2
+
+
+def test_what_was_under_way_when_the_pool_broke_is_run_again() -> None:
+    with Processes(2, timeout=5.0) as processes:
+        pool, *_ = processes.start()
+        breaks = pool._pool_manager.handle_broken_pool
+        breaker = threading.Timer(0.3, breaks, [BrokenProcessPool("as if a worker had ended")])
+        breaker.start()
+        found = processes.run(SCORE, [("short",)] * 60)
+        breaker.join()
+        assert found.values == [1.0] * 60
+        assert processes.start()[0] is not pool
+
+
+def test_closed_by_another_thread_it_goes_on() -> None:
+    with Processes(1, timeout=5.0) as processes:
+        closer = threading.Timer(0.4, processes.close)
+        closer.start()
+        assert processes.run(SCORE, [("longer",)] * 3).values == [1.0] * 3
+        closer.join()
 
 
 def test_closed_it_starts_again() -> None:
@@ -258,15 +289,13 @@ def test_a_fork_of_this_process_starts_its_own(pool: Processes) -> None:
     if child == 0:
         told = b"broken"
         try:
+            # What the pool of this process would end as it exits.
+            theirs = {process.pid for process in multiprocessing.active_children()}
             with Processes(1, timeout=5.0) as other:
                 found = pool.run(SCORE, numbers(50)).values == [*map(float, range(50))]
                 mine = jobs.workers_of(pool) | jobs.workers_of(other)
             pool.close()
-            told = b"well" if found and not mine & workers else b"shared"
-            import multiprocessing
-
-            # What the pool ends as it exits.
-            assert not multiprocessing.active_children()
+            told = b"well" if found and not (mine | theirs) & workers else b"shared"
         finally:
             os.write(writer, told)
             os._exit(0)

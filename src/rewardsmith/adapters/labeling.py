@@ -3,46 +3,22 @@
 The reward only scores here; a reward that learns stays as it is.
 """
 
-import json
-from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from importlib.metadata import version
+from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from ..core.errors import MissingColumn, ScoreError, SpecError
 from ..core.fingerprint import digest, fingerprint
-from ..core.outcome import Status
-from ..core.reward import Reward
-from ..core.rollouts import Rollouts
+from ..core.reward import Reward, Scope
 from ..core.scores import Scores
+from .label_table import Piece, table
 from .labels import Labels
-
-Missing: TypeAlias = Literal["missing", "raise"] | float
-NOTES = ("seconds", "origin")
-"""What scores may say of each row, and the summary reads; see :class:`~..core.rows.RowReward`."""
-_NAMES = np.array([status.name.lower() for status in Status], dtype=object)
-
-
-@dataclass
-class Piece:
-    """Some rows on their way to be scored."""
-
-    rollouts: Rollouts
-    start: int
-    """The number of its first row."""
-    places: Sequence[str] | None = None
-    """Where each row stands, as an error would say it."""
-    copied: Mapping[str, list[Any]] = field(default_factory=dict)
-    """Columns that go to the labels as they are."""
-    groups: "array[int] | None" = None
-    """A number for each row's group, the same in every run."""
 
 
 class Source(Protocol):
@@ -74,9 +50,9 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def pieces(
-        self, size: int, start: int = 0, stop: int | None = None, *, whole_groups: bool = False
+        self, size: int, start: int = 0, stop: int | None = None, *, scope: Scope = "row"
     ) -> Iterator[Piece]:
-        """Chunks of ``size`` rows each, in the data's order."""
+        """Chunks of ``size`` rows each, in the data's order; they part nothing of that scope."""
         ...
 
 
@@ -87,7 +63,7 @@ def label(
     *,
     chunk: int,
     at_once: int = 1,
-    missing: Missing = "missing",
+    raises: bool = False,
     steps: bool = False,
 ) -> Iterator[int]:
     """Score what is not labeled yet; yields how many rows are done. :meth:`Labels.finish` is left.
@@ -98,28 +74,26 @@ def label(
         labels: where the rows go.
         chunk: rows that are scored together.
         at_once: chunks that are under way together, each in a thread of its own.
-        missing: what a row without a score is worth: nothing, an error, or this number. Its status
-            stays what it is.
+        raises: whether a row that broke ends the work.
         steps: whether to write what dense rewards say of each step.
 
     Raises:
         SpecError: the data does not have what the reward needs.
-        ScoreError: with the row, where ``missing`` is ``"raise"``.
+        ScoreError: with the row, where ``raises``.
     """
     yield labels.done
     if labels.complete:
         return
-    whole_groups = reward.scope == "group"
     if reward.scope == "dataset":
         for piece in source.pieces(chunk, 0, labels.rows):
             reward.survey(piece.rollouts)
-    pieces = source.pieces(chunk, labels.done, labels.rows, whole_groups=whole_groups)
+    pieces = source.pieces(chunk, labels.done, labels.rows, scope=reward.scope)
 
     def scored(piece: Piece) -> pa.Table:
         scores = _scored(reward, piece, source)
-        if missing == "raise":
+        if raises:
             _raise(scores, piece)
-        return table(scores, piece, missing=missing, steps=steps)
+        return table(scores, piece, steps=steps)
 
     for result in _in_order(scored, pieces, at_once):
         labels.append(result)
@@ -133,18 +107,28 @@ def _in_order(
     if at_once == 1:
         yield from map(work, pieces)
         return
-    with ThreadPoolExecutor(at_once) as threads:
-        under_way: deque[Future[pa.Table]] = deque()
-        try:
-            for piece in pieces:
-                under_way.append(threads.submit(copy_context().run, work, piece))
-                if len(under_way) == at_once:
-                    yield under_way.popleft().result()
-            while under_way:
+    threads = ThreadPoolExecutor(at_once)
+    under_way: deque[Future[pa.Table]] = deque()
+    stopped: SpecError | None = None
+    try:
+        while not stopped:
+            try:
+                piece = next(pieces, None)
+            except SpecError as error:
+                stopped = error  # what is under way is kept first
+                break
+            if piece is None:
+                break
+            under_way.append(threads.submit(copy_context().run, work, piece))
+            if len(under_way) == at_once:
                 yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        # An interrupt does not wait: what runs rows is closed next, which ends the threads.
+        threads.shutdown(wait=False, cancel_futures=True)
+    if stopped:
+        raise stopped
 
 
 def tag(reward: Reward, source: Source, *options: Any) -> str | None:
@@ -156,7 +140,7 @@ def tag(reward: Reward, source: Source, *options: Any) -> str | None:
     """
     if not source.resumable:
         return None
-    return digest([fingerprint(reward), source.identity, *options])
+    return digest([fingerprint(reward), version("rewardsmith"), source.identity, *options])
 
 
 def check(reward: Reward, source: Source, *, chunk: int, rows: int) -> None:
@@ -184,42 +168,18 @@ def check(reward: Reward, source: Source, *, chunk: int, rows: int) -> None:
             "name one with --group, or under `columns:` as group: theirs",
             file=source.name,
         )
+    if reward.scope == "dataset" and not source.resumable:
+        raise SpecError(
+            "this reward reads all of the data before it scores any, and standard input comes "
+            "once: write it to a file",
+            file=source.name,
+        )
     if reward.scope == "batch" and (chunk < rows or not rows):
         raise SpecError(
             "this reward compares all rollouts that it is given (its scope is the batch), and "
             f"chunks of {chunk} would part them: score all together with --chunk {rows or 'N'}",
             file=source.name,
         )
-
-
-def table(scores: Scores, piece: Piece, *, missing: Missing, steps: bool) -> pa.Table:
-    """One row per rollout: ``row``, ``reward``, ``status``, ``error``, and each part's by path.
-
-    ``reward`` is the sum over steps (undiscounted) where the reward is dense. With ``steps``, the
-    lists ``steps`` and ``steps/<path>`` hold a value per step, null where none was scored. Notes
-    for the summary: ``_group``, and ``_seconds/<path>`` and ``_origin/<path>`` of parts that say.
-    """
-    n = len(scores)
-    columns = {
-        "row": pa.array(np.arange(piece.start, piece.start + n)),
-        **{name: _copied(name, values, piece) for name, values in piece.copied.items()},
-        "reward": _rewards(scores, missing),
-        "status": _statuses(scores),
-        "error": pa.array(_errors(scores, piece), pa.string()),
-    }
-    parts = sorted(scores.walk(), key=lambda part: part[0])
-    for path, part in parts[1:]:
-        columns[f"reward/{path}"] = _rewards(part, "missing")
-        columns[f"status/{path}"] = _statuses(part)
-    for path, part in parts:
-        if steps and part.at is not None:
-            columns[f"steps/{path}" if path else "steps"] = _steps(part, piece.rollouts)
-        for note in NOTES:
-            if note in part.info:
-                columns[f"_{note}/{path}"] = pa.array(part.info[note])
-    if piece.groups is not None:
-        columns["_group"] = pa.array(np.array(piece.groups, dtype=np.uint64))
-    return pa.table(columns)
 
 
 def _scored(reward: Reward, piece: Piece, source: Source) -> Scores:
@@ -251,56 +211,6 @@ def _raise(scores: Scores, piece: Piece) -> None:
         place = f"{piece.places[error.row]}: " if piece.places else ""
         row = piece.start + error.row
         raise ScoreError(place + error.message, row=row, part=error.part) from None
-
-
-def _rewards(scores: Scores, missing: Missing) -> pa.Array:
-    scored = scores.scored.numpy()
-    totals = scores.values.detach().double()
-    values = (totals if scores.at is None else totals.sum(dim=1)).numpy()
-    if isinstance(missing, str):
-        return pa.array(values.astype(np.float32), mask=~scored)
-    return pa.array(np.where(scored, values, missing).astype(np.float32))
-
-
-def _statuses(scores: Scores) -> pa.Array:
-    return pa.array(_NAMES[scores.status.numpy()], pa.string())
-
-
-def _errors(scores: Scores, piece: Piece) -> list[str | None]:
-    found: list[str | None] = [None] * len(scores)
-    for i, (path, message) in scores.errors.items():
-        place = f"{piece.places[i]}: " if piece.places else ""
-        found[i] = _writable(f"{place}{path}: {message}" if path else place + message)
-    return found
-
-
-def _copied(name: str, values: list[Any], piece: Piece) -> pa.Array:
-    """A column of the data: text as it is, what is no plain value as JSON."""
-    kinds = {type(value) for value in values} - {type(None)}
-    if kinds == {str}:
-        return pa.array([None if v is None else _writable(v) for v in values], pa.string())
-    if kinds <= {bool} or kinds <= {int, float}:
-        try:
-            return pa.array(values)
-        except (OverflowError, pa.ArrowInvalid):
-            pass
-    # Parquet may hold dates and bytes as well.
-    return pa.array([_writable(json.dumps(value, default=str)) for value in values], pa.string())
-
-
-def _writable(text: str) -> str:
-    """Text that UTF-8 can hold: a lone half of a surrogate pair becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _steps(scores: Scores, rollouts: Rollouts) -> pa.Array:
-    assert scores.at is not None
-    real = rollouts.mask
-    offsets = np.concatenate([[0], real.sum(dim=1).cumsum(dim=0).numpy()])
-    values = pa.array(scores.values.detach()[real].numpy(), mask=~scores.at[real].numpy())
-    return pa.LargeListArray.from_arrays(
-        pa.array(offsets), values, mask=pa.array(~scores.scored.numpy())
-    )
 
 
 def _reader(reward: Reward, name: str) -> str:

@@ -4,8 +4,9 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
@@ -15,6 +16,9 @@ import pyarrow.parquet as pq
 from ..core.catalog import nearest
 from ..core.errors import SpecError
 
+_PEEKED = 64
+_AT_ONCE = 64
+"""Rows of a table that become Python objects together."""
 _FORMATS = ".jsonl, .jsonl.gz or .parquet"
 
 
@@ -36,6 +40,11 @@ class Reader(Protocol):
         ...
 
     @property
+    def keys(self) -> Collection[str]:
+        """The columns that any row has."""
+        ...
+
+    @property
     def identity(self) -> list[Any]:
         """What changes when the data does."""
         ...
@@ -43,9 +52,6 @@ class Reader(Protocol):
     def records(self, start: int) -> Iterator[Record]:
         """The rows from the ``start``-th on."""
         ...
-
-    def unread(self, records: Sequence[Record]) -> None:
-        """Give back what was read ahead, where it cannot be read twice."""
 
 
 def reader(data: str) -> Reader:
@@ -89,17 +95,20 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._opened() as file:
-            self.size: int | None = sum(1 for line in file if not line.isspace())
+        self.size: int | None = 0
+        self.keys: set[str] = set()
+        # All of it is read before any of it is scored: a broken line is told at once.
+        for record in self.records(0):
+            self.size += 1
+            self.keys |= record.values.keys()
+        if not self.size:
+            raise SpecError("it holds no rows", file=str(path))
         stat = path.stat()
         self.identity = [path.name, stat.st_size, stat.st_mtime_ns]
 
     def records(self, start: int) -> Iterator[Record]:
         with self._opened() as file:
             yield from _parsed(file, str(self.path), start)
-
-    def unread(self, records: Sequence[Record]) -> None:
-        pass
 
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
@@ -113,14 +122,17 @@ class _Lines:
 
 
 class _Stream:
-    """JSON lines on standard input, which come once."""
+    """JSON lines on standard input, which come once; the first rows are looked at for columns."""
 
     size = None
     identity: list[Any] = []  # noqa: RUF012 - never changed
 
     def __init__(self) -> None:
-        self._ahead: list[Record] = []
         self._rest = _parsed(sys.stdin.buffer, "standard input")
+        self._ahead = list(islice(self._rest, _PEEKED))
+        if not self._ahead:
+            raise SpecError("it holds no rows", file="standard input")
+        self.keys = {key for record in self._ahead for key in record.values}
 
     def records(self, start: int) -> Iterator[Record]:
         ahead, self._ahead = self._ahead, []
@@ -128,9 +140,6 @@ class _Stream:
         # Not `yield from`: a reader that is dropped would close what another goes on reading.
         for record in self._rest:  # noqa: UP028
             yield record
-
-    def unread(self, records: Sequence[Record]) -> None:
-        self._ahead = list(records)
 
 
 class _Table:
@@ -141,22 +150,22 @@ class _Table:
         with self._readable():
             self._file = pq.ParquetFile(path, pre_buffer=False)
         self.size = int(self._file.metadata.num_rows)
+        self.keys = self._file.schema_arrow.names
+        if not self.size:
+            raise SpecError("it holds no rows", file=str(path))
         stat = path.stat()
         self.identity = [path.name, stat.st_size, stat.st_mtime_ns]
 
     def records(self, start: int) -> Iterator[Record]:
         row = 0
         with self._readable():
-            for batch in self._file.iter_batches(1024):
+            for batch in self._file.iter_batches(_AT_ONCE):
                 if row + batch.num_rows > start:
                     for i, values in enumerate(batch.to_pylist()):
                         if row + i >= start:
                             size = batch.nbytes // batch.num_rows
                             yield Record(values, f"{self.path}: row {row + i}", size)
                 row += batch.num_rows
-
-    def unread(self, records: Sequence[Record]) -> None:
-        pass
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -182,7 +191,10 @@ class _Hub:
             self._data = datasets.load_dataset(name, split=split or "train")
         except Exception as error:  # noqa: BLE001 - the hub's errors have no common base
             raise SpecError(f"cannot load it: {error}", file=data) from None
-        self.size: int | None = len(self._data)
+        self.size = len(self._data)
+        self.keys = self._data.column_names
+        if not self.size:
+            raise SpecError("it holds no rows", file=data)
         self.identity = [data, str(self._data._fingerprint)]
 
     def records(self, start: int) -> Iterator[Record]:
@@ -190,6 +202,3 @@ class _Hub:
             values = self._data[row]
             size = sum(len(v) for v in values.values() if isinstance(v, str))
             yield Record(values, f"{self.name}: row {row}", size)
-
-    def unread(self, records: Sequence[Record]) -> None:
-        pass

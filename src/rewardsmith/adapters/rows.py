@@ -1,24 +1,25 @@
 """Rows of text as rollouts, a chunk at a time: JSON lines, Parquet, the hub's data sets.
 
-A row is a mapping; its keys are columns. What a row does not have is None there. A path such as
+A row is a mapping; its keys are columns. What a row does not have is MISSING there. A path such as
 ``reward_model.ground_truth`` names what is inside a column.
 """
 
 import hashlib
 import json
+import sys
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from ..core.catalog import nearest
 from ..core.errors import SpecError
+from ..core.reward import Scope
 from ..core.rollouts import Rollouts
-from .labeling import Piece
+from ..core.rowcall import MISSING
+from .label_table import RESERVED, Piece
 from .records import Record, reader
 
-_PEEKED = 64
-"""Rows that are looked at to know the columns."""
 _BYTES = 32 << 20
 """A chunk holds no more text than this, if it holds several rows."""
 
@@ -49,25 +50,24 @@ class Rows:
         group: str | None = None,
         copied: Sequence[str] = (),
     ) -> None:
-        self.name, self._reader = data, reader(data)
-        self._names = {name: (names or {}).get(name, name) for name in columns}
+        self.name = "standard input" if data == "-" else data
+        self._reader = reader(data)
+        theirs = sorted(self._reader.keys)
         self._group = group or (names or {}).get("group")
-        self._copied = list(copied)
-        peeked = list(islice(self._reader.records(0), _PEEKED))
-        if not peeked:
-            raise SpecError("it holds no rows", file=data)
-        self._reader.unread(peeked)
-        theirs = sorted({key for record in peeked for key in record.values})
-        for column in [*self._copied, *filter(None, [self._group])]:
-            if not _held(peeked, column):
+        for column in [*copied, *filter(None, [self._group])]:
+            if not _is_there(column, theirs):
                 raise SpecError(
                     f"there is no column {column!r}{nearest(column, theirs)}", file=data
                 )
-        given = {ours for ours, path in (names or {}).items() if _held(peeked, path)}
-        self.columns = sorted({*theirs, *given, *(n for n in self._names if _held(peeked, n))})
+        for column in copied:
+            if column in RESERVED or column.startswith("_"):
+                raise SpecError(f"the labels have a column {column!r} of their own", file=data)
+        self._copied = list(copied)
+        places = {ours: (names or {}).get(ours, ours) for ours in (*columns, *(names or {}))}
+        found = {ours: path for ours, path in places.items() if _is_there(path, theirs)}
+        self._names = {o: path for o, path in found.items() if o in columns and o != "group"}
+        self.columns = sorted({*theirs, *found, *(["group"] if self._group else [])})
         """Every name that rollouts of this file could have."""
-        if self._group:
-            self.columns = sorted({*self.columns, "group"})
 
     @property
     def resumable(self) -> bool:
@@ -84,31 +84,35 @@ class Rows:
         return self._reader.size or 0
 
     def pieces(
-        self, size: int, start: int = 0, stop: int | None = None, *, whole_groups: bool = False
+        self, size: int, start: int = 0, stop: int | None = None, *, scope: Scope = "row"
     ) -> Iterator[Piece]:
         """Chunks of ``size`` rows in the data's order, from the ``start``-th to before ``stop``.
 
-        Where one begins depends only on where the one before it began. With ``whole_groups`` a
-        chunk goes on to the end of its last group.
+        Where one begins depends only on where the one before it began. It ends early if it holds
+        much text, and goes on to the end of its last group where ``scope`` is the group.
 
         Raises:
-            SpecError: a group whose rows do not lie together, with ``whole_groups``.
+            SpecError: a group whose rows do not lie together, where ``scope`` is the group.
         """
-        records = islice(self._reader.records(start), None if stop is None else stop - start)
-        seen: set[int] = set()
+        by_group = scope == "group"
+        seen: set[Hashable] = set()
+        if by_group:
+            seen |= {self._id(record) for record in islice(self._reader.records(0), start)}
+        limit = _BYTES if scope != "batch" else sys.maxsize
         pending: list[Record] = []
+        last: Hashable = None
         text = 0
-        for record in records:
-            joins = bool(pending) and self._same_group(pending[-1], record)
-            if whole_groups and not joins:
-                if len(pending) >= size or text >= _BYTES:
+        for record in islice(self._reader.records(start), None if stop is None else stop - start):
+            if by_group and (group := self._id(record)) != last:
+                if len(pending) >= size or text >= limit:
                     yield self._piece(pending, start)
                     start, pending, text = start + len(pending), [], 0
-                self._new_group(record, seen)
+                self._begin(record, group, seen)
+                last = group
             pending.append(record)
             text += record.size
             # At once, so that what comes next and cannot be read takes none of it along.
-            if not whole_groups and (len(pending) == size or text >= _BYTES):
+            if not by_group and (len(pending) == size or text >= limit):
                 yield self._piece(pending, start)
                 start, pending, text = start + len(pending), [], 0
         if pending:
@@ -116,56 +120,53 @@ class Rows:
 
     def _piece(self, records: Sequence[Record], start: int) -> Piece:
         values = [record.values for record in records]
-        rows = {
-            ours: [_value(row, path) for row in values]
-            for ours, path in self._names.items()
-            if ours != "group"
-        }
-        group = None if self._group is None else [_key(_value(r, self._group)) for r in values]
+        rows = {ours: [_value(row, path) for row in values] for ours, path in self._names.items()}
+        group = None if self._group is None else [self._id(record) for record in records]
         return Piece(
             Rollouts(rows or {"row": [*range(start, start + len(records))]}, group=group),
             start,
             [record.place for record in records],
-            {name: [_value(row, name) for row in values] for name in self._copied},
+            {name: [_or_none(_value(row, name)) for row in values] for name in self._copied},
             None if group is None else array("Q", map(_number, group)),
         )
 
-    def _same_group(self, one: Record, other: Record) -> bool:
-        if self._group is None:
-            return False
-        return bool(_value(one.values, self._group) == _value(other.values, self._group))
+    def _id(self, record: Record) -> Hashable:
+        """A row's group; a row that has none is a group of its own."""
+        value = _or_none(_value(record.values, self._group or ""))
+        if value is None:
+            return ("alone", record.place)
+        if isinstance(value, str | int):
+            return value
+        return ("json", json.dumps(value, sort_keys=True, default=str))
 
-    def _new_group(self, record: Record, seen: set[int]) -> None:
-        if self._group is None:
-            return
-        number = _number(_key(_value(record.values, self._group)))
-        if number in seen:
-            value = _value(record.values, self._group)
+    def _begin(self, record: Record, group: Hashable, seen: set[Hashable]) -> None:
+        if group in seen:
             raise SpecError(
-                f"{record.place}: group {value!r} began earlier in the file; this reward compares "
+                f"{record.place}: group {group!r} began earlier in the file; this reward compares "
                 "the rows of a group, and they have to lie together: sort the file by "
                 f"{self._group!r}"
             )
-        seen.add(number)
+        seen.add(group)
+
+
+def _is_there(path: str, keys: Collection[str]) -> bool:
+    """Whether a column may be there: of a path, its first part."""
+    return path in keys or path.partition(".")[0] in keys
 
 
 def _value(row: Mapping[str, Any], path: str) -> Any:
-    if path in row or "." not in path:
-        return row.get(path)
+    if path in row:
+        return row[path]
     value: Any = row
     for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
+        if not isinstance(value, Mapping) or key not in value:
+            return MISSING
+        value = value[key]
     return value
 
 
-def _held(records: Sequence[Record], path: str) -> bool:
-    """Whether there is such a column; it may be empty in the rows that are looked at."""
-    return any(path in r.values or _value(r.values, path) is not None for r in records)
-
-
-def _key(value: Any) -> Any:
-    """A group's id, which has to be hashable."""
-    return value if isinstance(value, str | int) else json.dumps(value, sort_keys=True, default=str)
+def _or_none(value: Any) -> Any:
+    return None if value is MISSING else value
 
 
 def _number(key: Any) -> int:

@@ -19,9 +19,10 @@ from typing import Any, Protocol
 
 from ..core.catalog import nearest
 from ..core.errors import SpecError
+from ..core.reward import Scope
 from ..core.rollouts import Rollouts
 from .episodes import OF_A_STEP, Array, Episode, nested, sides, split, stack
-from .labeling import Piece
+from .label_table import Piece
 
 _HDF5 = (".hdf5", ".h5")
 _NUMBERS = "biuf"
@@ -120,14 +121,14 @@ class Trajectories:
         return [self.path.name, stat.st_size, stat.st_mtime_ns]
 
     def pieces(
-        self, size: int, start: int = 0, stop: int | None = None, *, whole_groups: bool = False
+        self, size: int, start: int = 0, stop: int | None = None, *, scope: Scope = "row"
     ) -> Iterator[Piece]:
         """As :meth:`chunks`, to be labeled.
 
         Raises:
-            SpecError: ``whole_groups``, for the episodes of a group are not looked for.
+            SpecError: several chunks of a reward that compares a group; they are not looked for.
         """
-        if whole_groups and (start or size < len(self)):
+        if scope == "group" and (start or size < len(self)):
             raise SpecError(
                 "this reward compares the episodes of a group: score all together with "
                 f"--chunk {len(self)}",

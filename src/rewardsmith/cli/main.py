@@ -138,7 +138,9 @@ def score(
         steps=steps,
         diff=diff,
     )
-    name = f"{reward.resolve().parent.name}-{Path(data).name.partition('.')[0] or 'stdin'}"
+    own = [] if reward.stem == "reward" else [reward.stem]
+    rows = Path(data).name.partition(".")[0] or "stdin"
+    name = "-".join([reward.resolve().parent.name, *own, rows])
     score_command(reward, data, out or Path("runs", f"{name}.parquet"), options)
 
 

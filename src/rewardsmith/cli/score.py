@@ -26,7 +26,7 @@ _EVERY = 5.0
 """Seconds between two lines, where there is no bar."""
 _TIMEOUT = 10.0
 """Seconds that a row may take in a worker, where nobody says."""
-_EPISODES, _ROWS = 64, 2048
+_EPISODES, _ROWS, _RAY_ROWS = 64, 2048, 16384
 """How many are scored together, where nobody says."""
 
 
@@ -51,75 +51,70 @@ class Options:
 def score_command(reward_file: Path, data: str, out: Path, options: Options) -> None:
     """Score every row of a file; exits 1 if that was interrupted or a row raised."""
     try:
-        from ..adapters.diff import labels_of
-        from ..adapters.labeling import check, tag
+        from ..adapters.labeling import check, label, tag
         from ..adapters.labels import Labels
         from ..adapters.tally import Tally
     except ImportError as error:
         raise _lacking(error) from error
     missing = _missing(options.on_error)
-    if options.diff is not None:
-        labels_of(options.diff)
     reward = _reward(reward_file, options)
     names = _names(reward_file)
     source, of_steps = _source(data, names, reward, options)
     rows = len(source) if options.limit is None else min(options.limit, len(source) or sys.maxsize)
-    chunk = options.chunk or (_EPISODES if of_steps else _ROWS)
+    if options.diff is not None:
+        _check_diff(options.diff, out, rows if source.resumable else None)
+    chunk = options.chunk or _chunk(options, of_steps)
     check(reward, source, chunk=chunk, rows=rows)
-    facts = [names, options.gamma, missing, options.steps, options.group, options.columns]
-    known = rows if source.resumable or options.limit else None
-    labels = Labels(out, known, tag(reward, source, *facts, chunk, options.timeout))
-    if labels.complete:
-        print(f"{out}: done already; remove it to score again")
-        _closing(out, None, rows, options)
-        return
-    if labels.stale:
-        print(f"{out}: began with another reward, data or options; starting anew")
-    elif labels.done:
-        print(f"{out}: going on after {labels.done:,} rows")
-    tally = Tally()
     began = time.monotonic()
-    try:
-        with ExitStack() as stack:
-            _enter(stack, reward, options, of_steps)
-            _run(reward, source, labels, chunk, missing, options, of_steps)
+    with ExitStack() as stack:
+        # First, so that nothing that is done is touched if it is not to be had.
+        _enter(stack, reward, options, of_steps)
+        facts: list[Any] = [names, options.gamma, options.steps, options.group, options.columns]
+        # Elsewhere, the limit does not decide what a row is worth.
+        facts += [chunk, rows if reward.scope != "row" else None]
+        known = rows if source.resumable or options.limit else None
+        number = missing if isinstance(missing, float) else None
+        labels = Labels(out, known, tag(reward, source, *facts), number)
+        if missing == "raise" and (found := labels.broken()) is not None:
+            print(f"error: {data}: row {found[0]}: {found[1]}: {found[2]}", file=sys.stderr)
+            sys.exit(1)
+        if labels.complete:
+            print(f"{out}: done already; remove it to score again")
+            _closing(out, None, rows, options)
+            return
+        if labels.stale:
+            print(f"{out}: began with another reward, data or options; starting anew")
+        elif labels.done:
+            print(f"{out}: going on after {labels.done:,} rows")
+        if labels.replaces:
+            print(f"{out}: holds other labels, and is replaced when these are there")
+        tally = Tally()
+        at_once = _workers(options) if _kind(options, of_steps) == "processes" else 1
+        try:
+            progress = label(
+                reward,
+                source,
+                labels,
+                chunk=chunk,
+                at_once=at_once,
+                raises=missing == "raise",
+                steps=options.steps,
+            )
+            _follow(progress, labels.rows)
             labels.finish(tally.add)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(1)
-    except (ScoreError, OSError) as error:
-        print(f"error: {data}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except SpecError as error:
-        if options.gamma is None and "gamma" in error.message:
-            error.message += "; here: --gamma"
-        raise
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+            stack.close()
+            sys.exit(1)
+        except SpecError as error:
+            if options.gamma is None and "gamma" in error.message:
+                error.message += "; here: --gamma"
+            raise
+        except (ScoreError, OSError) as error:
+            print(f"error: {data}: {error}", file=sys.stderr)
+            sys.exit(1)
     print(f"{out}: {labels.done:,} rows in {time.monotonic() - began:.1f} s")
     _closing(out, tally, labels.done, options)
-
-
-def _run(
-    reward: Reward,
-    source: "Source",
-    labels: Any,
-    chunk: int,
-    missing: Any,
-    options: Options,
-    of_steps: bool,
-) -> None:
-    from ..adapters.labeling import label
-
-    at_once = 1 if _kind(options, of_steps) == "inline" else _workers(options)
-    progress = label(
-        reward,
-        source,
-        labels,
-        chunk=chunk,
-        at_once=at_once,
-        missing=missing,
-        steps=options.steps,
-    )
-    _follow(progress, labels.rows)
 
 
 def _closing(out: Path, tally: "Tally | None", rows: int, options: Options) -> None:
@@ -129,6 +124,22 @@ def _closing(out: Path, tally: "Tally | None", rows: int, options: Options) -> N
         from ..adapters.diff import changes
 
         show_changes(changes(options.diff, out), options.diff, rows)
+
+
+def _check_diff(old: Path, out: Path, rows: int | None) -> None:
+    from ..adapters.diff import labels_of
+
+    found = labels_of(old).metadata.num_rows
+    if old.resolve() == out.resolve():
+        raise SpecError("--diff: it is the file that is written; copy it first", file=str(old))
+    if rows is not None and found != rows:
+        raise SpecError(f"--diff: it has {found:,} rows, the data has {rows:,}", file=str(old))
+
+
+def _chunk(options: Options, of_steps: bool) -> int:
+    if of_steps:
+        return _EPISODES
+    return _RAY_ROWS if options.executor == "ray" else _ROWS
 
 
 def _source(
@@ -174,7 +185,7 @@ def _enter(stack: ExitStack, reward: Reward, options: Options, of_steps: bool) -
         made = executor(
             kind,  # type: ignore[arg-type]
             workers=_workers(options) if kind == "processes" else options.workers,
-            timeout=options.timeout or (_TIMEOUT if elsewhere else None),
+            timeout=_TIMEOUT if elsewhere and options.timeout is None else options.timeout,
             cache=options.cache,
             preload=sorted(_preloads(reward)) if elsewhere else (),
         )

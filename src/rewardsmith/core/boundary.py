@@ -5,16 +5,20 @@ What comes back becomes outcomes (:mod:`rewardsmith.core.outcome`), whatever a f
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ScoreError
-from .outcome import Outcome, Status, broken, judged, shown, told
+from .outcome import Outcome, Outcomes, Status, broken, judged, shown, told
+from .rowcall import RowCall
+
+T = TypeVar("T")
 
 
 def is_async(call: Callable[..., Any]) -> bool:
@@ -135,12 +139,39 @@ def as_numbers(values: Any, n: int) -> NDArray[np.float64]:
     return array.astype(np.float64, copy=False)
 
 
-async def gather(call: Callable[..., Any], rows: list[dict[str, Any]]) -> list[Outcome]:
-    """Call an async function on all rows together."""
+class Together:
+    """The executor of async functions: all rows on one event loop, a number of them at a time.
 
-    async def one(row: Mapping[str, Any]) -> Outcome:
+    Args:
+        timeout: seconds that each row may take from when it begins; None waits for ever.
+    """
+
+    def __init__(self, timeout: float | None = None) -> None:
+        self.timeout = timeout
+
+    def run(self, call: RowCall, rows: Sequence[tuple[Any, ...]]) -> Outcomes:
+        outcomes = Outcomes()
+        for outcome, seconds in run(self._all(call.bound(), rows)):
+            outcomes.add(outcome, seconds)
+        return outcomes
+
+    async def _all(
+        self, call: Callable[..., Any], rows: Sequence[tuple[Any, ...]]
+    ) -> list[tuple[Outcome, float]]:
+        free = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(row: tuple[Any, ...]) -> tuple[Outcome, float]:
+            async with free:
+                began = perf_counter()
+                outcome = await self._one(call, row)
+                return outcome, perf_counter() - began
+
+        return list(await asyncio.gather(*(one(row) for row in rows)))
+
+    async def _one(self, call: Callable[..., Any], row: tuple[Any, ...]) -> Outcome:
         try:
-            return judged(await call(**row))
+            async with asyncio.timeout(self.timeout) as limit:
+                return judged(await call(*row))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -148,12 +179,16 @@ async def gather(call: Callable[..., Any], rows: list[dict[str, Any]]) -> list[O
             # The function's own, out of a client's deadline: it must not cancel its neighbors.
             return broken(error)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
+            if limit.expired():
+                return 0.0, Status.TIMEOUT, f"took longer than {self.timeout:g} s"
             return broken(error)
 
-    return list(await asyncio.gather(*(one(row) for row in rows)))
+
+_AT_ONCE = 256
+"""Rows of an async function that are under way together."""
 
 
-def run(coroutine: Coroutine[Any, Any, list[Outcome]]) -> list[Outcome]:
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, also from within an event loop (a notebook has one running)."""
     try:
         asyncio.get_running_loop()

@@ -87,11 +87,37 @@ class Evaluated:
     seconds: NDArray[np.float32]
     """How long each took; NaN for rows that were not run."""
     origin: NDArray[np.int8]
-    """Each one of RAN, TWIN or CACHED."""
+    """Each one of RAN, TWIN, CACHED or UNRUN."""
+
+    @classmethod
+    def of_nothing(cls, n: int) -> "Evaluated":
+        """N rows of which nothing is known yet."""
+        return cls(
+            np.zeros(n),
+            np.full(n, int(Status.UNSCORED), dtype=np.int8),
+            {},
+            np.full(n, np.nan, dtype=np.float32),
+            np.zeros(n, dtype=np.int8),
+        )
+
+    @classmethod
+    def failed(cls, n: int, remark: str) -> "Evaluated":
+        """N rows that could not be run, and why."""
+        found = cls.of_nothing(n)
+        found.status[:] = int(Status.FAILED)
+        found.remarks = dict.fromkeys(range(n), remark)
+        found.origin[:] = UNRUN
+        return found
+
+    def put(self, rows: Sequence[int], part: "Evaluated") -> None:
+        """Fill in some rows."""
+        for name in ("values", "status", "seconds", "origin"):
+            getattr(self, name)[rows] = getattr(part, name)
+        self.remarks.update({rows[i]: remark for i, remark in part.remarks.items()})
 
 
-RAN, TWIN, CACHED = 0, 1, 2
-"""A row was run, took over the outcome of an equal row, or was found in the cache."""
+RAN, TWIN, CACHED, UNRUN = 0, 1, 2, 3
+"""A row was run, took over the outcome of an equal row, was found in the cache, or was not run."""
 
 
 def evaluate(call: RowCall, rows: Sequence[Row], execution: Execution) -> Evaluated:

@@ -8,11 +8,14 @@ from typing import Any
 
 from .node import Node
 from .reference import source_hash
+from .source import code_digest
 from .spec import dump
 
 
 def fingerprint(node: Node) -> str:
-    """Twelve hex digits that change when the tree, an argument or a function's file does.
+    """Twelve hex digits that change when the tree, an argument or a function does.
+
+    A function does when its file, or what it uses of the project's other files.
 
     Where a function's file lies does not count, so that a copy of a project has the same digests.
 
@@ -20,7 +23,7 @@ def fingerprint(node: Node) -> str:
         SpecError: a node holds a callable without an importable name.
     """
     sources = [
-        source_hash(value)
+        [source_hash(value), code_digest(value)]
         for _, part in node.walk()
         for value in part.arguments().values()
         if callable(value) and not isinstance(value, Node)

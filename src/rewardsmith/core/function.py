@@ -6,6 +6,7 @@ Its argument names are columns. What it returns or raises passes the boundary ar
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,10 +14,9 @@ import torch
 from .acting import Floats, Step, Terms, step_of
 from .boundary import (
     AxisCheck,
+    Together,
     as_numbers,
-    gather,
     is_async,
-    run,
     score_batch,
     score_rows,
     take,
@@ -29,8 +29,8 @@ from .outcome import Status, told
 from .reference import Reference, resolve
 from .reward import Reward
 from .rollouts import Rollouts
-from .rowcall import RowCall
-from .rows import scores_of
+from .rowcall import MISSING, RowCall
+from .rows import evaluate_columns, scores_of
 from .scores import Scores
 
 
@@ -112,27 +112,29 @@ class Function(Reward):
         columns = self._columns(rollouts.column, rollouts)
         n = len(rollouts)
         if not self.batched:
-            columns = {name: _unpadded(name, column, rollouts) for name, column in columns.items()}
-        if self.batched:
-            results = score_batch(self.call, columns, n)
-        elif self.is_async:
-            rows = zip(*columns.values(), strict=True)
-            results = run(gather(self.call, [dict(zip(columns, row, strict=True)) for row in rows]))
-        else:
-            return self._score_rows(columns, n)
+            rows = {name: _unpadded(name, column, rollouts) for name, column in columns.items()}
+            return self._score_rows(rows, n)
+        columns = {name: _plain(column) for name, column in columns.items()}
+        results = score_batch(self.call, columns, n)
         values = torch.tensor([value for value, _, _ in results], dtype=torch.float32)
         status = torch.tensor([int(status) for _, status, _ in results], dtype=torch.int8)
         errors = {i: ("", text) for i, (_, _, text) in enumerate(results) if text}
         return Scores.outcome(values, status, errors=errors)
 
     def _score_rows(self, columns: Mapping[str, Any], n: int) -> Scores:
-        rows = list(zip(*columns.values(), strict=True)) if columns else [()] * n
         names = tuple(columns)
         # By position where that is the same: it costs a third.
         keyword = names != self._positional[: len(names)]
         call = RowCall(self.call, names, keyword=keyword)
         execution = current() or Execution(Inline())
-        return scores_of(evaluate(call, rows, execution))
+        if self.is_async:
+            execution = replace(
+                execution, executor=Together(getattr(execution.executor, "timeout", None))
+            )
+        if not columns:
+            return scores_of(evaluate(call, [()] * n, execution))
+        found = evaluate_columns(call, [*columns.values()], execution, self.optional)
+        return scores_of(found)
 
     def _score_steps(self, rollouts: Rollouts) -> Scores:
         """Step through the rollouts; a step that breaks voids its row, or is skipped."""
@@ -214,6 +216,13 @@ def _unpadded(name: str, column: Any, rollouts: Rollouts) -> Any:
     if name in rollouts.rows:
         return column
     return [take(take(column, i), real) for i, real in enumerate(rollouts.mask)]
+
+
+def _plain(column: Any) -> Any:
+    """A column for functions of whole columns, which know of no rows that lack it."""
+    if isinstance(column, list):
+        return [None if value is MISSING else value for value in column]
+    return column
 
 
 def _has(source: Rollouts | Step, name: str) -> bool:

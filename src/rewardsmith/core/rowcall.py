@@ -9,6 +9,19 @@ from ..rules.text import text_of
 from .reference import Reference, resolve
 
 
+class Missing:
+    """What stands in a column where a row does not have it; there is one, :data:`MISSING`."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    def __reduce__(self) -> str:
+        return "MISSING"
+
+
+MISSING = Missing()
+
+
 @dataclass(frozen=True)
 class RowCall:
     """What to call on each row.
@@ -64,5 +77,7 @@ def _of_text(call: Callable[..., Any], name: str, completion: Any, *rest: Any) -
 
 def _restored(reference: Reference, *rest: Any) -> RowCall:
     target = resolve(reference)
-    # A reward made of the function by `@reward` stands under its name.
-    return RowCall(getattr(target, "call", target), *rest)
+    # A reward made of the function by `@reward` stands under its name. Asked by name, for its class
+    # takes torch.
+    decorated = getattr(type(target), "method_name", "") == "function"
+    return RowCall(target.call if decorated else target, *rest)

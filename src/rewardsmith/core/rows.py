@@ -1,17 +1,19 @@
 """Rewards that score each row by itself, with a function that executors can run elsewhere."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .execution import Evaluated, Execution, Inline, current, evaluate
 from .outcome import Status
 from .reward import Reward
 from .rollouts import Rollouts
-from .rowcall import RowCall
+from .rowcall import MISSING, RowCall
 from .scores import Scores
 
 
@@ -59,8 +61,52 @@ class RowReward(Reward):
 
     def forward(self, rollouts: Rollouts) -> Scores:
         columns = [rollouts.column(name, needed_by=self.label()) for name in self.rowcall.names]
-        rows = list(zip(*columns, strict=True))
-        return scores_of(evaluate(self.rowcall, rows, current() or self.execution()))
+        execution = current() or self.execution()
+        return scores_of(evaluate_columns(self.rowcall, columns, execution))
+
+
+def evaluate_columns(
+    call: RowCall,
+    columns: Sequence[Any],
+    execution: Execution,
+    optional: Collection[str] = (),
+) -> Evaluated:
+    """The outcome of each row of some columns, which are those that ``call`` names.
+
+    A row that lacks a column fails and is not run; of ``optional`` ones, it is run without them.
+    """
+    # A row of a tensor is a view, and would take the whole of it along.
+    columns = [[v.clone() for v in c] if isinstance(c, Tensor) else c for c in columns]
+    rows = list(zip(*columns, strict=True))
+    lacking = _lacking(columns)
+    if not lacking:
+        return evaluate(call, rows, execution)
+    kinds: dict[tuple[int, ...], list[int]] = {}
+    for i in range(len(rows)):
+        kinds.setdefault(lacking.get(i, ()), []).append(i)
+    whole = Evaluated.of_nothing(len(rows))
+    for absent, where in kinds.items():
+        needed = [call.names[k] for k in absent if call.names[k] not in optional]
+        if needed:
+            remark = f"this row has no column {needed[0]!r}"
+            whole.put(where, Evaluated.failed(len(where), remark))
+            continue
+        kept = [k for k in range(len(call.names)) if k not in absent]
+        names = tuple(call.names[k] for k in kept)
+        part = replace(call, names=names, keyword=True) if absent else call
+        some = [tuple(rows[i][k] for k in kept) for i in where]
+        whole.put(where, evaluate(part, some, execution))
+    return whole
+
+
+def _lacking(columns: Sequence[Any]) -> dict[int, tuple[int, ...]]:
+    """Row -> the places of the columns that it does not have, for rows that lack any."""
+    found: dict[int, tuple[int, ...]] = {}
+    for k, column in enumerate(columns):
+        for i, value in enumerate(column):
+            if value is MISSING:
+                found[i] = (*found.get(i, ()), k)
+    return found
 
 
 def scores_of(found: Evaluated) -> Scores:

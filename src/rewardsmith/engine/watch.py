@@ -59,12 +59,9 @@ class Slate:
     def read(self, slot: int, batch: int) -> Note:
         """The last note of a batch in its slot."""
         at = slot * _WORDS
-        while True:
-            word = self._numbers[at + 1]
-            since, pid = self._times[at], self._numbers[at + 2]
-            # The time of one row must not be taken for the next one's.
-            if word == self._numbers[at + 1]:
-                break
+        # The time goes last: a later row's is too new, an earlier row's would be too old.
+        word = self._numbers[at + 1]
+        since, pid = self._times[at], self._numbers[at + 2]
         if word >> 32 != batch % _BATCHES:
             return Note(since, QUEUED, 0)
         return Note(since, (word & 0xFFFFFFFF) + QUEUED, pid)

@@ -10,6 +10,7 @@ from .calls import same as equal
 from .jsontext import parsed
 from .text import text_of
 from .verdict import Verdict
+from .views import view
 
 _NESTED = ("arguments", "parameters")
 _KINDS = ("kind", "action", "action_type", "type")
@@ -29,7 +30,9 @@ def grade(
     where the kind takes one a point (``x`` and ``y``, or ``coordinate: [x, y]``) or an argument
     such as ``text`` or ``key``; all may stand below ``arguments``. It is right if its kind is the
     reference's, its point lies in the reference's ``box``, borders included, and every other
-    argument of the reference is equal. What more it says does not matter.
+    argument of the reference is equal. What more it says does not matter, unless it contradicts:
+    two kinds, points in two places or one argument with two values are a fault. What is thought,
+    up to ``</think>``, is no action.
 
     Args:
         completion: the text.
@@ -39,10 +42,10 @@ def grade(
         form: what the form is worth.
 
     Raises:
-        ValueError: the reference has no kind, or a box without an area.
+        ValueError: the reference has no kind or two, or a box without an area.
     """
     wanted = _reference(gold)
-    fault = _fault(completion, wanted, blocks[-1])
+    fault = _fault(view(completion), wanted, blocks[-1])
     format_fault = form_fault(completion, blocks)
     value = float(not fault) + form * (not format_fault)
     faults = [text for text in (fault, format_fault) if text]
@@ -76,9 +79,13 @@ def _fault(completion: str, wanted: Mapping[str, Any], block: str) -> str:
     if text is None:
         return f"no <{block}>...</{block}>"
     try:
-        action = _flat(parsed(text))
+        read = parsed(text)
     except ValueError as error:
         return f"the action is no JSON object: {str(error)[:80]}"
+    try:
+        action = _flat(read)
+    except ValueError as error:
+        return str(error)
     if not equal(action.get("kind"), wanted["kind"]):
         return f"{str(action.get('kind'))[:40]!r} is not {wanted['kind']!r}"
     for name, value in wanted.items():
@@ -109,22 +116,42 @@ def _reference(gold: Any) -> dict[str, Any]:
 
 
 def _flat(action: Any) -> dict[str, Any]:
-    """An action with its arguments beside its kind, and its point as x and y."""
+    """An action with its arguments beside its kind, and its point as x and y.
+
+    Raises:
+        ValueError: it is no mapping, or contradicts itself.
+    """
     if not isinstance(action, Mapping):
-        raise ValueError(f"an action is a mapping, this is {type(action).__name__}")
-    inner = next((action[n] for n in _NESTED if isinstance(action.get(n), Mapping)), None)
-    flat = dict(action if inner is None else inner)
-    # A tool call has the name of its tool; where the arguments tell no kind, that is it.
-    named = {"kind": action["name"]} if inner is not None and "name" in action else {}
-    for name in _KINDS:
-        if name in flat:
-            named = {"kind": flat.pop(name)}
-            break
-    for name in _POINTS:
-        point = flat.pop(name, None)
+        raise ValueError(f"no JSON object: an action is a mapping, this is {type(action).__name__}")
+    flat = dict(action)
+    nested = [flat.pop(name) for name in _NESTED if isinstance(flat.get(name), Mapping)]
+    tool = {}
+    if nested:
+        # A tool call has the name of its tool; where the arguments tell no kind, that is it.
+        tool = {"kind": flat.pop("name")} if "name" in flat else {}
+        if flat.get("type") == "function":
+            del flat["type"]
+    for inner in nested:
+        twice = [name for name in inner if name in flat and not equal(inner[name], flat[name])]
+        if twice:
+            raise ValueError(f"the action has two values of {str(twice[0])[:40]!r}")
+        flat |= inner
+    kinds = [flat.pop(name) for name in _KINDS if name in flat]
+    if not all(equal(kind, kinds[0]) for kind in kinds):
+        raise ValueError(f"the action is of two kinds: {', '.join(str(k)[:40] for k in kinds)}")
+    return (tool | {"kind": kinds[0]} if kinds else tool) | _with_point(flat)
+
+
+def _with_point(flat: dict[str, Any]) -> dict[str, Any]:
+    # Where it is text, as in {"position": "top"}, it is an argument like any other.
+    fields = [name for name in _POINTS if name in flat and not isinstance(flat[name], str)]
+    if len(fields) + ("x" in flat or "y" in flat) > 1:
+        raise ValueError("the action has its point in two places")
+    for name in fields:
+        point = flat.pop(name)
         if isinstance(point, list | tuple) and len(point) == 2:
             flat["x"], flat["y"] = point
-    return named | flat
+    return flat
 
 
 def _is_number(value: Any) -> bool:

@@ -19,7 +19,8 @@ def best_total(scores: Sequence[Sequence[float]]) -> float:
     columns = sorted(kept)
     # One more column of zeros per row stands for having none.
     costs = [[-row[j] for j in columns] + [0.0] * rows for row in scores]
-    return -_least_cost(costs)
+    # Not -0.0, where there is nothing to take.
+    return 0.0 - _least_cost(costs)
 
 
 def _least_cost(costs: Sequence[Sequence[float]]) -> float:

@@ -1,10 +1,13 @@
 """States as tables of objects and attributes, and how far one attains the other (017)."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from .assignment import best_total
+from .jsontext import parsed
+from .pattern import folded
 
 Similarity: TypeAlias = Callable[[str, str], float]
 """How alike two short texts are: 1 for equal ones."""
@@ -29,15 +32,15 @@ def parse(state: Any) -> list[Item]:
             out, and so may lines). Values may be numbers and truth values.
 
     Raises:
-        ValueError: it is neither; the message says where.
+        ValueError: it is neither, or an object has two values of one key; the message says where.
     """
     if isinstance(state, str):
         text = state.strip()
         if not text.startswith("["):
             return [_line(line, n) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
         try:
-            state = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            state = parsed(text)
+        except ValueError as error:
             raise ValueError(f"the state is no JSON: {error}") from None
     if not isinstance(state, list | tuple):
         raise ValueError(f"a state is a list of objects or text, this is {type(state).__name__}")
@@ -51,6 +54,8 @@ def _line(line: str, number: int) -> Item:
         key, found, value = pair.partition("=")
         if not found:
             raise ValueError(f"line {number}: {_cut(pair)!r} is no key=value")
+        if key.strip() in attrs:
+            raise ValueError(f"line {number}: the key {_cut(key)!r} stands twice")
         attrs[key.strip()] = value.strip()
     return _checked(identity.strip(), attrs, f"line {number}")
 
@@ -93,6 +98,27 @@ def texts(items: Iterable[Item]) -> Iterable[str]:
         yield from item.attrs.values()
 
 
+def repeated(state: Iterable[Item], goal: Iterable[Item]) -> str | None:
+    """An identity that a state has more often than its goal does, and more than once.
+
+    Such a state tries out what an object may be like: the best of its candidates would be paid, as
+    in ``a: x=1``, ``a: x=2``, ``a: x=3`` for the goal ``a: x=2``. Case and spaces make no other
+    identity. That it is refused is our rule, not the paper's.
+    """
+    allowed = Counter(_name(item) for item in goal)
+    seen = Counter[str]()
+    for item in state:
+        name = _name(item)
+        seen[name] += 1
+        if seen[name] > max(1, allowed[name]):
+            return item.identity
+    return None
+
+
+def _name(item: Item) -> str:
+    return " ".join(folded(item.identity).split())
+
+
 def attainment(
     state: Sequence[Item],
     goal: Sequence[Item],
@@ -112,7 +138,8 @@ def attainment(
     with ``"hungarian"`` each satisfies one at most, in the best way. An empty state attains 0.
 
     Similarities below 0 count as 0, lest two opposites make an agreement, and a goal object may
-    stay unmatched: our reading. So a further object never lowers R.
+    stay unmatched: our reading. So a further object never lowers R, and a state may not name one
+    object again and again: ask :func:`repeated` first.
 
     Raises:
         ValueError: the goal has no object.

@@ -9,10 +9,21 @@ _SIGNS = {
 }  # fmt: skip
 _COMMANDS = {
     "±": r"\pm ", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ",
-    "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "θ": r"\theta ",
-    "α": r"\alpha ", "β": r"\beta ", "ℝ": r"\mathbb{R}", "°": r"^\circ ",
+    "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
+    "≈": r"\approx ", "…": r"\ldots ", "ℝ": r"\mathbb{R}", "°": r"^\circ ",
+    "℃": r"^\circ C", "℉": r"^\circ F",
+}  # fmt: skip
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta",
+    "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu",
+    "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi",
+    "ψ": "psi", "ω": "omega", "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda",
+    "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
 _GLYPHS = _SIGNS | _COMMANDS
+_FOREIGN = "(?:(?![\x00-\x7f])[^\\W\\d_])"
+# More of them make a word.
+_VARIABLES = re.compile(f"(?<!{_FOREIGN})[{''.join(_GREEK)}]{{1,2}}(?!{_FOREIGN})")
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+", strict=True))
 _RAISED_RUN = re.compile(f"[{''.join(_RAISED)}]+")
 _LEFT_RIGHT = re.compile(r"\\(?:left|right)(?![A-Za-z])")
@@ -21,14 +32,24 @@ _TEXT = re.compile(
 )
 
 
+def visible(text: str) -> str:
+    """A text with its accents composed, and without characters that only control its layout."""
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFC", text)
+    return "".join([c for c in text if c < "\x80" or unicodedata.category(c) != "Cf"])
+
+
 def plain(text: str) -> str:
     r"""A text with its digits and signs in ASCII, and without LaTeX's layout.
 
     Digits of every script, full-width characters, typographic minus, times and division signs,
-    ``½``, ``x²``; ``\left`` and ``\right`` go, ``\text{cm}`` becomes ``cm``.
+    ``½``, ``x²``; one or two Greek letters that stand by themselves; ``\left`` and ``\right`` go,
+    ``\text{cm}`` becomes ``cm``.
     """
     if not text.isascii():
-        text = _RAISED_RUN.sub(_power, text)
+        text = _RAISED_RUN.sub(_power, visible(text))
+        text = _VARIABLES.sub(_variables, text)
         text = "".join([c if c < "\x80" else _ascii(c) for c in text])
         text = _VULGAR.sub(_fraction, text)
     if "\\" in text:
@@ -39,6 +60,10 @@ def plain(text: str) -> str:
 
 def _power(match: re.Match[str]) -> str:
     return "^{" + "".join(_RAISED[c] for c in match.group()) + "}"
+
+
+def _variables(match: re.Match[str]) -> str:
+    return "".join(f"\\{_GREEK[c]} " for c in match.group())
 
 
 def _ascii(c: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,7 @@ def parsed(text: str, *, unique_keys: bool = True) -> Any:
             ``unique_keys``), or nests deeper than 64.
     """
     if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(text):
-        raise ValueError(f"it nests deeper than {MAX_DEPTH}")
+        raise ValueError(_DEEP)
     try:
         return json.loads(
             text,
@@ -63,9 +64,31 @@ def parsed(text: str, *, unique_keys: bool = True) -> Any:
         raise ValueError(f"{error.msg} at character {error.pos}") from None
 
 
-def _too_deep(text: str) -> bool:
+def parsed_at(text: str, at: int) -> tuple[Any, int]:
+    """The JSON value that begins at a place of a text, and where it ends.
+
+    What follows it does not matter, so that a value may hold whatever marks its end elsewhere.
+
+    Raises:
+        ValueError: as for :func:`parsed`.
+    """
+    try:
+        value, end = _DECODER.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise ValueError(_DEEP) from None
+    if text.count("[", at, end) + text.count("{", at, end) > MAX_DEPTH and _too_deep(text, at, end):
+        raise ValueError(_DEEP)
+    return value, end
+
+
+_DEEP = f"it nests deeper than {MAX_DEPTH}"
+
+
+def _too_deep(text: str, start: int = 0, end: int = sys.maxsize) -> bool:
     depth = 0
-    for token in _TOKENS.finditer(text):
+    for token in _TOKENS.finditer(text, start, end):
         first = text[token.start()]
         if first in "[{":
             depth += 1
@@ -96,6 +119,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         again = next(key for i, key in enumerate(keys) if last[key] != i)
         raise ValueError(f"the key {again[:40]!r} stands twice in one object")
     return made
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refused, parse_float=_finite, object_pairs_hook=_unique)
 
 
 def _whole(text: str) -> str | None:

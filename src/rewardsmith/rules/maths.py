@@ -1,9 +1,11 @@
 """Whether a completion's final answer is the right one."""
 
 import math
+import struct
+from decimal import Decimal
 from functools import lru_cache
 from importlib import import_module
-from numbers import Rational, Real
+from numbers import Integral, Rational, Real
 from typing import Any, NamedTuple
 
 from .extraction import AUTO, clean, find_answer
@@ -81,17 +83,36 @@ def gold_answer(text: str) -> Gold:
 
 
 def written(gold: Any) -> str:
-    """A number as text.
+    """A reference as text: itself, or a number as it is written.
+
+    Numbers are those of Python, fractions, decimals, and numpy's and torch's scalars; a float is
+    its shortest decimal, so 0.1 in single precision is ``0.1``.
 
     Raises:
-        ValueError: it is no finite number.
+        ValueError: it is neither a text nor a finite number.
     """
-    if type(gold) is not bool:
+    if isinstance(gold, str):
+        return str(gold)
+    if not isinstance(gold, bool):
+        if isinstance(gold, Integral):
+            return str(int(gold))
         if isinstance(gold, Rational):
             return f"{int(gold.numerator)}/{int(gold.denominator)}"
-        if isinstance(gold, Real) and math.isfinite(gold):
-            return repr(float(gold))
+        if isinstance(gold, Real | Decimal) and math.isfinite(gold):
+            return str(gold)
+        if getattr(gold, "ndim", None) == 0 and hasattr(gold, "item"):
+            return _scalar(gold)
     raise ValueError(f"gold is {type(gold).__name__} {gold!r}, not a text or a finite number")
+
+
+def _scalar(array: Any) -> str:
+    """What stands in an array without dimensions."""
+    value = array.item()
+    if isinstance(value, float) and math.isfinite(value) and array.dtype.itemsize == 4:
+        for digits in range(1, 9):
+            if struct.pack("f", shorter := float(f"{value:.{digits}g}")) == struct.pack("f", value):
+                return str(shorter)
+    return written(value)
 
 
 def same(gold: Number, answer: Number) -> bool:

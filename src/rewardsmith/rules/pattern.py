@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, TypeAlias
+from unicodedata import normalize
 
 from .verdict import Verdict
 
@@ -58,11 +59,12 @@ def keywords(
         case: whether upper and lower case differ.
         whole_words: a letter, digit or underscore right before or after makes it another word: 1 is
             not in 21, nor "art" in "part".
+
+    A letter with its accent is one, in Unicode's form NFC, however it is written.
     """
-    text = completion if case else completion.casefold()
-    missing = [
-        word for word in words if not _occurs(word if case else word.casefold(), text, whole_words)
-    ]
+    form = composed if case else folded
+    text = form(completion)
+    missing = [word for word in words if not _occurs(form(word), text, whole_words)]
     found = 1.0 - len(missing) / len(words)
     value = found if mode == "fraction" else float(found == 1.0 if mode == "all" else found > 0.0)
     if value == 1.0:
@@ -98,6 +100,22 @@ def compiled(pattern: str, case: bool = True) -> Any:
             f"RE2 does not take the pattern {pattern!r}: {why}. It matches in linear time, and so "
             "has no backreferences, lookahead and lookbehind; a Python function may use `re`"
         ) from None
+
+
+# A letter and what may be composed with it. Bounded: a long run of marks takes quadratic time.
+_ACCENTED = re.compile("[\\s\\S][\u0300-\U0010ffff]{1,63}")
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's form NFC, where a letter and its accent are one character."""
+    if text.isascii():
+        return text
+    return _ACCENTED.sub(lambda found: normalize("NFC", found[0]), text)
+
+
+def folded(text: str) -> str:
+    """The text as it is compared where upper and lower case are the same."""
+    return composed(text.casefold())
 
 
 def encodable(text: str) -> str:

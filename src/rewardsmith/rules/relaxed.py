@@ -5,7 +5,9 @@ from fractions import Fraction
 from typing import Any
 
 from .extraction import AUTO, clean, find_answer
+from .maths import written
 from .numbers import Number, read
+from .pattern import folded
 from .verdict import Verdict
 
 
@@ -29,7 +31,7 @@ def relaxed_match(
     Raises:
         ValueError: the reference is empty, or neither text nor a finite number.
     """
-    right = _written(gold)
+    right = _reference(gold)
     found = find_answer(completion, answer)
     if found is None:
         return Verdict(0.0, "no answer found")
@@ -52,7 +54,7 @@ def keyword_f1(completion: str, gold: Any, *, answer: str = AUTO) -> float | Ver
     Raises:
         ValueError: the reference holds no word.
     """
-    wanted = _words(_written(gold))
+    wanted = _words(_reference(gold))
     if not wanted:
         raise ValueError("the reference holds no word")
     found = find_answer(completion, answer)
@@ -63,11 +65,11 @@ def keyword_f1(completion: str, gold: Any, *, answer: str = AUTO) -> float | Ver
 
 
 def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.casefold()))
+    return set(re.findall(r"\w+", folded(text)))
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(folded(text).split())
 
 
 def _exact(number: float) -> Fraction:
@@ -85,12 +87,8 @@ def _readings(answer: Number, gold: Number) -> list[tuple[Fraction, Fraction]]:
     return pairs
 
 
-def _written(gold: Any) -> str:
-    if isinstance(gold, str):
-        text = clean(gold)
-        if not text:
-            raise ValueError("the reference is empty")
-        return text
-    if isinstance(gold, bool) or not isinstance(gold, int | float) or gold - gold != 0:
-        raise ValueError(f"the reference is {gold!r}, neither text nor a finite number")
-    return repr(gold)
+def _reference(gold: Any) -> str:
+    text = clean(written(gold))
+    if not text:
+        raise ValueError("the reference is empty")
+    return text

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from .assignment import best_total
-from .calls import Call, NotCalls, Template, calls_of, messages_of, reference_of, same
+from .calls import Call, NotCalls, Template, calls_of, messages_of, outlined, reference_of, same
 from .text import text_of
 from .verdict import Verdict
 
@@ -33,6 +33,7 @@ def score_tool_calls(
     form: Bounds = (0.0, 1.0),
     template: Template = "auto",
     length: float | None = None,
+    extra: float = 0.0,
 ) -> Verdict:
     """``correctness + format (+ length)`` of one response.
 
@@ -51,6 +52,8 @@ def score_tool_calls(
         form: what a response without and with the template's form gets.
         template: the form; "auto" takes it from the reference.
         length: with a number, the words of thought that earn all of the length term.
+        extra: taken off the correctness, down to its least, for each call more than the reference
+            has.
 
     Raises:
         ValueError: the reference cannot be read.
@@ -58,11 +61,15 @@ def score_tool_calls(
     expected, auto = reference_of(gold)
     told, correctness = "", 0.0
     if expected:
+        surplus = 0
         try:
-            found = share(expected, calls_of(completion), variant, strict, matching)
+            calls = calls_of(completion)
+            found = share(expected, calls, variant, strict, matching)
+            surplus = max(0, len(calls) - len(expected))
         except NotCalls as error:
             found, told = 0.0, f" ({error})"
         correctness = correct[0] + (correct[1] - correct[0]) * found
+        correctness = max(correct[0], correctness - extra * surplus)
     fits = well_formed(completion, auto if template == "auto" else template)
     total = correctness + form[fits]
     why = f"correctness {correctness:g}{told}, format {form[fits]:g}"
@@ -89,6 +96,9 @@ def share(
     multisets, ``|A and B| / |A or B|``, and ``S_max = 1 + sum_g (1 + |arguments of g|)``. Variants:
     "coarse" is 1 or 0; in "refined" J is 1 for equal multisets (``strict``: lists) and else 0; in
     "intermediate" a pair scores 1 if it is identical, else 0, and ``S_max = 1 + |gold|``.
+
+    A call that no gold call needs costs little: it only lowers ``J(names)``, so that all guesses at
+    once are worth a little more than one wrong guess, whatever the variant but "coarse".
 
     Each found call is matched once. "greedy" (published) gives each gold call in turn the best one
     that is left; where two of one name compete, the first may take what the second needs, and
@@ -158,16 +168,17 @@ def well_formed(completion: Any, template: str) -> bool:
 
     A line break stands between blocks, and inside ``<tool_call>`` at both ends. Calls that come as
     ``tool_calls`` of a message have been taken out of the text, so that no template can be seen:
-    such a response is well-formed if its calls can be read.
+    such a response is well-formed if the template has calls and its own can be read.
     """
     if not isinstance(completion, str) and any(
         m.get("tool_calls") for m in messages_of(completion)
     ):
         try:
-            return bool(calls_of(completion))
+            return "tool_call" in TEMPLATES[template] and bool(calls_of(completion))
         except NotCalls:
             return False
-    text, at = text_of(completion).strip(), 0
+    # Tags in an argument are none of the response's.
+    text, at = outlined(text_of(completion)).strip(), 0
     for i, tag in enumerate(TEMPLATES[template]):
         opening, closing = f"<{tag}>", f"</{tag}>"
         if text.count(opening) != 1 or text.count(closing) != 1:
@@ -185,6 +196,7 @@ def well_formed(completion: Any, template: str) -> bool:
 
 def length_score(text: str, target: float) -> float:
     """``min(1, round(words of thought / target, 2))``; 0 without ``<think>...</think>``."""
+    text = outlined(text)
     thought, closed, _ = text.rpartition("<think>")[2].partition("</think>")
     if "<think>" not in text or not closed:
         return 0.0

@@ -10,7 +10,7 @@ class Unit(NamedTuple):
     """A product of powers of base units; what is not known is a base unit of its own."""
 
     size: Fraction
-    """In base units: meters, grams, seconds."""
+    """In base units: meters, grams, seconds, amperes, kelvins, moles."""
     powers: tuple[tuple[str, int], ...]
 
 
@@ -24,40 +24,51 @@ _PREFIXES = {
     "m": Fraction(1, 1000),
     "c": Fraction(1, 100),
     "d": Fraction(1, 10),
+    "h": Fraction(100),
     "k": Fraction(1000),
+    "M": Fraction(10**6),
+    "G": Fraction(10**9),
+    "T": Fraction(10**12),
 }
 _LONG = {
-    "nano": "n", "micro": "u", "milli": "m", "centi": "c", "deci": "d", "kilo": "k",
+    "nano": "n", "micro": "u", "milli": "m", "centi": "c", "deci": "d", "hecto": "h", "kilo": "k",
+    "mega": "M", "giga": "G", "tera": "T",
 }  # fmt: skip
-# Those that take prefixes, and the others. Feet, pounds and gallons are defined by these numbers.
-_METRIC = {
-    "m": ("m", 1, Fraction(1)), "meter": ("m", 1, Fraction(1)), "metre": ("m", 1, Fraction(1)),
-    "g": ("g", 1, Fraction(1)), "gram": ("g", 1, Fraction(1)),
-    "s": ("s", 1, Fraction(1)), "second": ("s", 1, Fraction(1)),
-    "l": ("m", 3, Fraction(1, 1000)), "L": ("m", 3, Fraction(1, 1000)),
-    "liter": ("m", 3, Fraction(1, 1000)), "litre": ("m", 3, Fraction(1, 1000)),
-}  # fmt: skip
+
+
+def _table(names: dict[str, tuple[Fraction | int, str]]) -> dict[str, Unit]:
+    """By every name: the size, and the base units with their powers (``g m^2 s^-2``)."""
+    table = {}
+    for spelled, (size, base) in names.items():
+        powers = [factor.partition("^")[::2] for factor in base.split()]
+        unit = Unit(Fraction(size), tuple(sorted((name, int(n or 1)) for name, n in powers)))
+        table.update(dict.fromkeys(spelled.split(), unit))
+    return table
+
+
+# These take prefixes.
+_METRIC = _table({
+    "m meter metre": (1, "m"), "g gram": (1, "g"), "s second": (1, "s"),
+    "l L liter litre": (Fraction(1, 1000), "m^3"), "A amp ampere": (1, "ampere"),
+    "K kelvin": (1, "kelvin"), "mol mole": (1, "mole"), "Hz hertz": (1, "s^-1"),
+    "N newton": (1000, "g m s^-2"), "Pa pascal": (1000, "g m^-1 s^-2"),
+    "J joule": (1000, "g m^2 s^-2"), "W watt": (1000, "g m^2 s^-3"),
+    "Wh": (3600000, "g m^2 s^-2"), "V volt": (1000, "g m^2 s^-3 ampere^-1"),
+    "Ω ohm": (1000, "g m^2 s^-3 ampere^-2"), "eV": (1, "electronvolt"),
+})  # fmt: skip
 _FOOT, _POUND = Fraction(3048, 10000), Fraction(45359237, 100000)
-_OTHER = {
-    "in": ("m", 1, _FOOT / 12), "inch": ("m", 1, _FOOT / 12), "inches": ("m", 1, _FOOT / 12),
-    "ft": ("m", 1, _FOOT), "foot": ("m", 1, _FOOT), "feet": ("m", 1, _FOOT),
-    "yd": ("m", 1, _FOOT * 3), "yard": ("m", 1, _FOOT * 3),
-    "mi": ("m", 1, _FOOT * 5280), "mile": ("m", 1, _FOOT * 5280),
-    "lb": ("g", 1, _POUND), "lbs": ("g", 1, _POUND), "pound": ("g", 1, _POUND),
-    "oz": ("g", 1, _POUND / 16), "ounce": ("g", 1, _POUND / 16),
-    "ton": ("ton", 1, Fraction(1)), "tonne": ("g", 1, Fraction(10**6)),
-    "sec": ("s", 1, Fraction(1)), "min": ("s", 1, Fraction(60)), "minute": ("s", 1, Fraction(60)),
-    "h": ("s", 1, Fraction(3600)), "hr": ("s", 1, Fraction(3600)), "hour": ("s", 1, Fraction(3600)),
-    "day": ("s", 1, Fraction(86400)), "week": ("s", 1, Fraction(7 * 86400)),
-    "gallon": ("m", 3, (_FOOT / 12) ** 3 * 231), "gal": ("m", 3, (_FOOT / 12) ** 3 * 231),
-    "$": ("dollar", 1, Fraction(1)), "dollar": ("dollar", 1, Fraction(1)),
-    "USD": ("dollar", 1, Fraction(1)), "US$": ("dollar", 1, Fraction(1)),
-    "cent": ("dollar", 1, Fraction(1, 100)),
-    "€": ("euro", 1, Fraction(1)), "EUR": ("euro", 1, Fraction(1)),
-    "£": ("pound sterling", 1, Fraction(1)), "GBP": ("pound sterling", 1, Fraction(1)),
-    "°": ("degree", 1, Fraction(1)), "deg": ("degree", 1, Fraction(1)),
-    "degree": ("degree", 1, Fraction(1)),
-}  # fmt: skip
+_MPH, _KPH = _FOOT * 5280 / 3600, Fraction(1000, 3600)
+# These take none. Feet, pounds and gallons are defined by these numbers.
+_OTHER = _table({
+    "in inch inches": (_FOOT / 12, "m"), "ft foot feet": (_FOOT, "m"), "yd yard": (_FOOT * 3, "m"),
+    "mi mile": (_FOOT * 5280, "m"), "mph": (_MPH, "m s^-1"), "kph kmh": (_KPH, "m s^-1"),
+    "ha hectare": (10**4, "m^2"), "lb lbs pound": (_POUND, "g"), "oz ounce": (_POUND / 16, "g"),
+    "ton": (1, "ton"), "tonne": (10**6, "g"), "sec": (1, "s"), "min minute": (60, "s"),
+    "h hr hour": (3600, "s"), "day": (86400, "s"), "week": (7 * 86400, "s"),
+    "gallon gal": ((_FOOT / 12) ** 3 * 231, "m^3"), "$ dollar USD US$": (1, "dollar"),
+    "cent": (Fraction(1, 100), "dollar"), "€ EUR": (1, "euro"), "£ GBP": (1, "sterling"),
+    "° deg degree": (1, "degree"), "celsius": (1, "celsius"), "fahrenheit": (1, "fahrenheit"),
+})  # fmt: skip
 
 _FACTOR = re.compile(
     r"\s*(?P<over>/|(?:per|a|an)(?![^\W\d_]))?\s*[*-]?\s*"
@@ -89,9 +100,10 @@ def unit_of(text: str) -> Unit:
         if factor["name"].lower() in _RAISED:
             raised = power * _RAISED[factor["name"].lower()]
             continue
-        base, dimension, one = _known(factor["name"]) or (_singular(factor["name"]), 1, Fraction(1))
-        size *= one**power
-        powers[base] = powers.get(base, 0) + dimension * power
+        unit = _known(factor["name"]) or Unit(Fraction(1), ((_singular(factor["name"]), 1),))
+        size *= unit.size**power
+        for base, dimension in unit.powers:
+            powers[base] = powers.get(base, 0) + dimension * power
     return Unit(size, tuple(sorted((base, power) for base, power in powers.items() if power)))
 
 
@@ -123,7 +135,7 @@ def same_unit(a: str, b: str) -> bool:
         return False
 
 
-def _known(name: str) -> tuple[str, int, Fraction] | None:
+def _known(name: str) -> Unit | None:
     name = name.removeprefix("\\")
     for spelled in (name, name.lower() if len(name) > 2 else name):
         for form in (spelled, _singular(spelled)):
@@ -134,10 +146,10 @@ def _known(name: str) -> tuple[str, int, Fraction] | None:
                 if form.startswith(prefix) and len(form) > len(prefix) + 2:
                     base = _METRIC.get(form[len(prefix) :])
                     if base:
-                        return base[0], base[1], base[2] * _PREFIXES[short]
-            if form[:1] in _PREFIXES and form[1:] in ("m", "g", "s", "l", "L"):
-                base = _METRIC[form[1:]]
-                return base[0], base[1], base[2] * _PREFIXES[form[0]]
+                        return base._replace(size=base.size * _PREFIXES[short])
+            base = _METRIC.get(form[1:]) if len(form) < 5 else None
+            if form[:1] in _PREFIXES and base:
+                return base._replace(size=base.size * _PREFIXES[form[0]])
     return None
 
 
