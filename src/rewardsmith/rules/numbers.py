@@ -38,7 +38,7 @@ def read(text: str, *, letters: bool = False) -> Number | None:
 
     Args:
         text: the text.
-        letters: whether one letter right behind a number is a unit (``5m``), not a variable.
+        letters: whether every short word is a unit (``5m``, ``5 dB``), and none a variable.
     """
     if _SIMPLE.fullmatch(text):
         unit = "$" if "$" in text else ""
@@ -51,9 +51,9 @@ def read(text: str, *, letters: bool = False) -> Number | None:
     except NotKnownError:
         return None
     rest, glued = reader.rest(), reader.glued()
-    if glued and (not letters if len(rest) == 1 and rest.isalpha() else not _apart(rest)):
+    if glued and not letters and ((len(rest) == 1 and rest.isalpha()) or not _apart(rest)):
         return None
-    return _with_suffix(value, reader.currency, rest)
+    return _with_suffix(value, reader.currency, rest, letters and not reader.currency)
 
 
 # One sign, one dollar, well-formed thousands, one decimal point.
@@ -69,6 +69,8 @@ def _decimal(digits: str) -> Fraction:
 
 # --- what may stand behind a number ---------------------------------------------------------------
 
+_GREEK_UNITS = re.compile(r"\\(mu|Omega)(?![A-Za-z])\s*")
+_TEMPERATURE = re.compile(r"degrees?\s+(?:(C|celsius)|F|fahrenheit)(?![A-Za-z])", re.I)
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})")
 _PERCENT = re.compile(r"\\?%|percent\b|per cent\b")
 _FACTORS = {
@@ -86,18 +88,31 @@ _UNIT = re.compile(
     rf"(?:(?:\s*/\s*|\s*\*\s*|-|\s+){_WORD}{_RAISED}){{0,5}}"
 )
 _WORDS = re.compile(_WORD)
+_CARDINALS = frozenset({
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+    "hundred", "thousand", "lakh", "crore", "dozen", "score", "gross", "grand", "bil", "bln",
+    "mil", "mln",
+})  # fmt: skip
+_ORDINALS = frozenset({
+    "half", "halve", "first", "third", "quarter", "fif", "eigh", "nin", "twelf", "twentie",
+    "thirtie", "fortie", "fiftie", "sixtie", "seventie", "eightie", "ninetie",
+})  # fmt: skip
 # Before one of these a number is not the amount, or not all of it.
 _NO_UNIT = frozenset({
-    "and", "approximately", "around", "between", "billion", "billions", "but", "cubed",
-    "divided", "dozen", "dozens", "eighth", "eighths", "either", "else", "except", "few",
-    "fifth", "fifths", "fourth", "fourths", "half", "halves", "hundred", "hundreds", "if",
-    "infinity", "instead", "is", "isn't", "maybe", "million", "millions", "minus", "mod",
-    "modulo", "neither", "never", "no", "nor", "not", "off", "or", "over", "perhaps", "pi",
-    "plus", "possibly", "quarter", "quarters", "rather", "score", "should", "sixth", "sixths",
-    "sqrt", "squared", "tenth", "tenths", "than", "then", "third", "thirds", "thousand",
-    "thousands", "through", "times", "to", "trillion", "trillions", "unless", "until",
+    "above", "actually", "almost", "and", "approx", "approximately", "around", "base", "basis",
+    "below", "between", "but", "cubed", "divided", "doubled", "either", "else", "equal",
+    "equals", "error", "except", "factorial", "false", "few", "guess", "halved", "if",
+    "incorrect", "infinity", "instead", "is", "isn't", "less", "maybe", "minus", "mod",
+    "modulo", "more", "negative", "neither", "never", "no", "nope", "nor", "not", "off", "or",
+    "over", "perhaps", "permille", "pi", "plus", "point", "possibly", "power", "ppm",
+    "probably", "raised", "rather", "root", "roughly", "should", "sqrt", "squared", "tenfold",
+    "than", "then", "through", "times", "to", "tripled", "under", "unless", "unsure", "until",
     "versus", "vs", "was", "were", "wrong",
 })  # fmt: skip
+# What stands for a power of ten as well as for a unit.
+_SCALES = frozenset({"k", "K", "M", "G", "T", "B"})
 # Nor do these name anything by themselves.
 _JOINING = frozenset({
     "a", "about", "an", "as", "at", "by", "each", "every", "for", "her", "his", "in", "of",
@@ -110,11 +125,13 @@ def _apart(rest: str) -> bool:
     return not rest[:1].isalpha() or is_known(rest)
 
 
-def _with_suffix(value: Fraction, currency: str, rest: str) -> Number | None:
+def _with_suffix(value: Fraction, currency: str, rest: str, letters: bool) -> Number | None:
     """The number with what stands around it, or None if that is no unit."""
     if not rest:
         return Number(value, unit=currency)
     rest = _DEGREES.sub(" degrees ", rest).strip()
+    rest = _TEMPERATURE.sub(lambda found: "celsius" if found[1] else "fahrenheit", rest)
+    rest = _GREEK_UNITS.sub(lambda found: "µ" if found[1] == "mu" else "Ω", rest)
     percent = _PERCENT.match(rest)
     if percent:
         # 5 % of what?
@@ -124,24 +141,39 @@ def _with_suffix(value: Fraction, currency: str, rest: str) -> Number | None:
         value, rest = value * _FACTORS[word], after.strip()
     if not rest:
         return Number(value, unit=currency)
-    if not is_unit(rest):
+    if not is_unit(rest, letters=letters):
         return None
     if currency:
         rest = currency + rest if rest.startswith(("/", "per ")) else currency
     return Number(value, unit=rest)
 
 
-def is_unit(text: str) -> bool:
-    """Whether a text behind a number may say what was counted."""
-    if len(text) > 80 or not _UNIT.fullmatch(text):
+def is_unit(text: str, *, letters: bool = False) -> bool:
+    """Whether a text behind a number may say what was counted.
+
+    Args:
+        text: the text.
+        letters: whether words of one or two letters are units that are in no table.
+    """
+    if len(text) > 80 or not _UNIT.fullmatch(text) or (text in _SCALES and not letters):
         return False
     if is_known(text):
         return True
-    words = [word.lower() for word in _WORDS.findall(text)]
-    if words and words[0] in _JOINING and words[0] != "per":
+    words = _WORDS.findall(text)
+    if words and words[0].lower() in _JOINING and words[0] != "per":
         return False  # 5 of ..., 5 a day
     return all(
         word.lower() in _JOINING
-        or (word.lower() not in _NO_UNIT if len(word) > 2 else is_known(word))
-        for word in _WORDS.findall(text)
+        or (len(word) > 2 or letters or is_known(word))
+        and not _counts(word.lower())
+        for word in words
     )
+
+
+def _counts(word: str) -> bool:
+    """Whether a word is of those that change what a number before it says."""
+    stem = word.removesuffix("s")
+    if word in _NO_UNIT or stem in _CARDINALS or stem in _ORDINALS:
+        return True
+    stem = stem.removesuffix("th")
+    return stem in _CARDINALS or stem in _ORDINALS or stem.endswith("illion")
