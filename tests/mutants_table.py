@@ -7,6 +7,8 @@ GATE = ("core/test_gate.py", "core/test_status.py")
 SCORES = ("core/test_scores.py", "core/test_status.py")
 POTENTIAL = ("transforms/test_potential.py", "transforms/test_potential_refusals.py")
 ACTING = ("core/test_acting.py",)
+EXECUTION = ("core/test_execution.py", "core/test_rows.py")
+ROWS = ("adapters/test_rows.py",)
 LEARNING = ("core/test_learning.py", "transforms/test_running.py")
 
 
@@ -226,5 +228,47 @@ MUTANTS = [
         "reversed(list(reward.walk()))",
         "list(reward.walk())",
         LEARNING,
+    ),
+    Mutant(
+        "1 and True are equal rows",
+        "core/execution.py",
+        "return _itself if plain else pickle.dumps",
+        "return _itself",
+        EXECUTION,
+    ),
+    Mutant(
+        "a broken scorer is remembered",
+        "core/execution.py",
+        "if ran.status[k] in (Status.SCORED, Status.ABSTAINED)",
+        "if ran.status[k] in Status",
+        EXECUTION,
+    ),
+    Mutant(
+        "a row without a column is scored with what stands for it",
+        "core/rows.py",
+        "            if value is MISSING:",
+        "            if value is Ellipsis:",
+        ROWS,
+    ),
+    Mutant(
+        "a group that was refused goes on after it",
+        "adapters/rows.py",
+        "        if by_group:\n            seen |=",
+        "        if not by_group:\n            seen |=",
+        ROWS,
+    ),
+    Mutant(
+        "pass@k counts rows without a score",
+        "adapters/tally.py",
+        '        scored = np.array(status) == "scored"',
+        '        scored = np.array(status) != "unscored"',
+        ("adapters/test_tally.py",),
+    ),
+    Mutant(
+        "a verdict that changed its status only is no change",
+        "adapters/diff.py",
+        "moved = (old[1] != new[1]) | (",
+        "moved = (old[1] != old[1]) | (",
+        ("adapters/test_diff.py",),
     ),
 ]

@@ -351,6 +351,9 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
         Rows(file, {}, [], group="groop")
     with pytest.raises(SpecError, match=r"there is no column 'prompts'; did you mean 'prompt'\?"):
         Rows(file, {}, [], copied=["prompt", "prompts"])
+    with pytest.raises(SpecError, match=r"there is no column 'extra\.question'"):
+        Rows(file, {}, [], copied=["extra.question"])
+    assert "extra.question" not in Rows(file, {}, ["extra.question"]).columns
     # What the reward needs and the file has not is told by who needs it.
     assert "answer" not in Rows(file, {}, ["answer"]).columns
     assert "extra.answer" in Rows(file, {}, ["extra.answer"]).columns

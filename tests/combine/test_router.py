@@ -19,6 +19,7 @@ from rewardsmith.core.fingerprint import fingerprint
 from rewardsmith.core.function import Function
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.rowcall import MISSING
 from rewardsmith.core.rows import RowReward
 from rewardsmith.core.scores import Scores
 from rewardsmith.core.spec import dumps, loads
@@ -372,3 +373,34 @@ def test_values_behind_another_branch_are_not_read() -> None:
     assert scores.total().tolist() == [9.0, 0.0, 0.0]
     assert scores.status.tolist() == [SCORED, FAILED, FAILED]
     assert scores.errors == {1: ("broken", "broke 3"), 2: ("steps", "broke 3")}
+
+
+# --- rows without the column, routes that contradict ----------------------------------------------
+
+
+@pytest.mark.parametrize("default", [None, "box"])
+@pytest.mark.parametrize("kind", [list, lambda tags: np.array(tags, dtype=object)])
+def test_a_row_without_the_column_fails_alone(default: str | None, kind: Any) -> None:
+    tags = kind(["sum", MISSING, "box"])
+    scores = plain(default=default)(rows(tags, [4.0, 4.0, 4.0]))
+    assert scores.status.tolist() == [SCORED, FAILED, SCORED]
+    assert scores.values.tolist() == [2.0, 0.0, 16.0]
+    assert scores.errors == {1: ("", "this row has no column 'task'")}
+    assert scores.part("box").status[1] == ABSTAINED
+
+
+@pytest.mark.parametrize(
+    ("routes", "message"),
+    [
+        ({"sum": "box"}, "'sum', which is a part's own name, to part 'box'"),
+        ({"7": "box", 7: "sum"}, "the tag '7' twice"),
+        ({7: "box", "7": "box"}, "the tag '7' twice"),
+    ],
+)
+def test_routes_that_contradict_are_refused(routes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plain(routes=routes)
+
+
+def test_a_route_to_a_parts_own_name_changes_nothing() -> None:
+    assert plain(routes={"sum": "sum"})(rows(["sum", "box"], [4.0, 3.0])).values.tolist() == [2, 9]

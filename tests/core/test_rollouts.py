@@ -11,6 +11,7 @@ from jaxtyping import TypeCheckError
 
 from rewardsmith.core.errors import MissingColumn
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.rowcall import MISSING
 
 
 def episode(length: int, **columns: Any) -> dict[str, Any]:
@@ -171,7 +172,9 @@ def test_select_keeps_the_axis_of_arrays(index: list[int]) -> None:
 
 def test_a_path_reads_what_is_inside_a_column() -> None:
     rows = Rollouts({"model": [{"truth": {"x": 1}}, {"other": 2}, None], "a.b": [1, 2, 3]})
-    assert rows["model.truth.x"] == [1, None, None]
+    assert rows["model.truth.x"] == [1, MISSING, MISSING]
     assert rows["a.b"] == [1, 2, 3]
-    with pytest.raises(MissingColumn, match=r"no column 'model.nothing'"):
-        rows["model.nothing"]
+    # What the rows of this batch happen not to have is theirs to miss.
+    assert rows["model.nothing"] == [MISSING] * 3
+    with pytest.raises(MissingColumn, match=r"no column 'a.c'"):
+        rows["a.c"]

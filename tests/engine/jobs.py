@@ -3,9 +3,11 @@
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from rewardsmith.core.outcome import Outcome, Outcomes, Status
@@ -95,6 +97,35 @@ def _late_death() -> float:
     """Scores well, and takes its process down a moment later."""
     threading.Timer(0.3, os._exit, (4,)).start()
     return 1.0
+
+
+class Unwilling:
+    """Does not pickle."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def __reduce__(self) -> Any:
+        raise ValueError(self.why)
+
+
+class Homesick:
+    """Unpickles in the process with this number, and nowhere else."""
+
+    def __init__(self, home: int) -> None:
+        self.home = home
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        if os.getpid() != state["home"]:
+            raise OSError("only at home")
+
+
+def beget(folder: str, kind: str) -> float:
+    """Starts a process, notes its number, and hangs."""
+    ignore = "trap '' TERM;" if kind == "stubborn child" else ""
+    child = subprocess.Popen(["sh", "-c", f"{ignore} sleep 600; true"])
+    (Path(folder) / "child").write_text(str(child.pid))
+    return _sleep()
 
 
 BREAKS = {

@@ -3,21 +3,25 @@
 import importlib.util
 import json
 import math
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import diskcache
 import pytest
 from tests.engine import jobs
 
-from rewardsmith.core.execution import CACHED, RAN, Execution, Inline, evaluate
+from rewardsmith.core.errors import SpecError
+from rewardsmith.core.execution import CACHED, RAN, Execution, Inline, current, evaluate
 from rewardsmith.core.function import Function
 from rewardsmith.core.outcome import Outcomes, Status
 from rewardsmith.core.reference import Reference, resolve
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.rowcall import RowCall
+from rewardsmith.engine import cache as module
 from rewardsmith.engine.cache import DiskCache
 from rewardsmith.engine.executor import executor
 from rewardsmith.signals.length import Length
@@ -159,10 +163,85 @@ def test_signals_of_the_catalog_are_cached(tmp_path: Path) -> None:
     assert [s.info["origin"].tolist() for s in (first, again, other)] == [[RAN], [CACHED], [RAN]]
 
 
-def test_a_torn_entry_is_no_outcome(cache: DiskCache) -> None:
+def test_a_letter_and_its_two_halves_are_not_the_same(cache: DiskCache) -> None:
+    call = RowCall(jobs.length, ("text",))
+    assert origins(cache, call, [("\U0001f600",)]) == [RAN]
+    assert origins(cache, call, [("\ud83d\ude00",)]) == [RAN]
+    for text, value in (("\U0001f600", 1.0), ("\ud83d\ude00", 2.0)):
+        assert evaluate(call, [(text,)], Execution(Inline(), cache)).values == [value]
+    text = RowCall(jobs.weighed, ("a", "b"), options={"weight": "\ud83d\ude00"})
+    other = RowCall(jobs.weighed, ("a", "b"), options={"weight": "\U0001f600"})
+    assert cache_keys(text) != cache_keys(other)
+
+
+def cache_keys(call: RowCall) -> list[str | None]:
+    return module._keys(call, [("a", "b")])
+
+
+class Trap:
+    """Tells on whoever unpickles it."""
+
+    sprung = False
+
+    def __reduce__(self) -> Any:
+        return setattr, (Trap, "sprung", True)
+
+
+@pytest.mark.parametrize(
+    "torn", ["[1.0, 0", "[1.0, 77, '']", "{}", "[1.0, 0]", '["a", 0, ""]', b"1", 3, None, Trap()]
+)
+def test_a_torn_entry_is_no_outcome(cache: DiskCache, torn: Any) -> None:
     origins(cache, SCORE, [(1.0,)])
     for key in list(cache._cache.iterkeys()):
         assert json.loads(cache._cache.get(key)) == [1.0, 0, ""]
+        cache._cache.set(key, torn)
+    assert origins(cache, SCORE, [(1.0,)]) == [RAN]
+    assert origins(cache, SCORE, [(1.0,)]) == [CACHED]
+    assert not Trap.sprung
+
+
+def test_what_is_no_cache_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "cache.db").write_bytes(b"no database at all" * 1000)
+    for folder in (tmp_path / "file", damaged):
+        with (
+            pytest.raises(SpecError, match="it is no cache .*; remove it or name another folder"),
+            executor("inline", cache=folder),
+        ):
+            pass
+    assert current() is None
+
+
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("error", [sqlite3.OperationalError, OSError, diskcache.Timeout])
+@pytest.mark.parametrize("verb", ["get", "set"])
+def test_a_cache_that_fails_loses_nothing(
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch, verb: str, error: type[Exception]
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise error("database or disk is full")
+
+    monkeypatch.setattr(cache._cache, verb, failing)
+    with pytest.warns(RuntimeWarning, match="disk is full; rows are scored without it") as caught:
+        for value in (1.0, 2.0):
+            found = evaluate(SCORE, [(value,), ("raise",)], Execution(Inline(), cache))
+            assert (found.values.tolist(), found.status.tolist()) == ([value, 0.0], [0, 3])
+            assert found.origin.tolist() == [RAN, RAN]
+    assert len(caught) == 1
+    monkeypatch.undo()
+    expected = CACHED if verb == "get" else RAN
+    assert origins(cache, SCORE, [(1.0,), (3.0,)]) == [expected, RAN]
+
+
+def test_a_cache_whose_file_breaks_later_loses_nothing(cache: DiskCache) -> None:
+    origins(cache, SCORE, [(1.0,)])
+    cache.close()
+    for path in cache.folder.glob("cache.db*"):
+        path.write_bytes(b"no database at all" * 1000)
+    with pytest.warns(RuntimeWarning, match="rows are scored without it"):
+        assert origins(cache, SCORE, [(1.0,), (2.0,)]) == [RAN, RAN]
 
 
 def test_threads_may_share_it(cache: DiskCache) -> None:

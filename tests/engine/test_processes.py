@@ -15,19 +15,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.engine import jobs
 
-from rewardsmith.core.errors import SpecError
+from rewardsmith.core.errors import ScoreError, SpecError
 from rewardsmith.core.execution import Inline
 from rewardsmith.core.outcome import Status
 from rewardsmith.core.reference import Reference, resolve
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.rowcall import RowCall
-from rewardsmith.engine import processes as engine
+from rewardsmith.engine import batches as engine
 from rewardsmith.engine.executor import executor
 from rewardsmith.engine.processes import Processes
 from rewardsmith.engine.watch import Note
@@ -98,7 +99,7 @@ def test_long_texts_are_sent_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
         schedule = pool.schedule
 
         def noted(function: Any, args: Any) -> Any:
-            sent.append(len(args[4]))
+            sent.append(len(args[3]))
             return schedule(function, args)
 
         monkeypatch.setattr(pool, "schedule", noted)
@@ -179,9 +180,9 @@ def test_nothing_but_poison() -> None:
 def test_a_row_that_is_late_by_little_does_not_blame_the_next() -> None:
     """The deadline passes while the worker goes on; the row that was late is the one that is."""
     with Processes(1, timeout=0.3) as processes:
-        run = engine._Run(processes, SCORE, numbers(5))
+        run = engine.Run(processes, SCORE, numbers(5))
         end = Note(time.monotonic() - 0.4, 1, os.getpid())
-        batch = engine._Batch(range(5), run.slots.pop(), 7, end=end, late=True)
+        batch = engine.Batch(range(5), run.slots.pop(), 7, end=end, late=True)
         run.slate.write(batch.slot, batch.number, 3, os.getpid())
         future: Future[Any] = Future()
         future.cancel()
@@ -196,6 +197,68 @@ def test_without_a_deadline_rows_may_be_slow_and_may_die() -> None:
     with Processes(1) as processes:
         found = processes.run(SCORE, [("longer",), ("exit 0",), ("kill",), (1.0,)])
     assert jobs.broken(found) == {1: Status.FAILED, 2: Status.FAILED}
+
+
+# --- rows that do not travel ----------------------------------------------------------------------
+
+
+def test_a_row_that_does_not_pickle_is_the_only_one(pool: Processes) -> None:
+    rows = numbers(3000)
+    odd: dict[int, Any] = {
+        0: threading.Lock(),
+        700: lambda: 1.0,
+        701: jobs.Unwilling("no"),
+        2999: jobs.Unwilling("no"),
+    }
+    for i, value in odd.items():
+        rows[i] = (value,)
+    found = pool.run(SCORE, rows)
+    assert jobs.broken(found) == dict.fromkeys(odd, Status.FAILED)
+    assert all(value == i for i, value in enumerate(found.values) if i not in odd)
+    assert found.remarks[0].startswith("the row does not pickle: raised TypeError: cannot pickle")
+    assert found.remarks[701] == "the row does not pickle: raised ValueError: no"
+    assert sorted(pool.start()[2]) == [*range(256)]
+
+
+def test_nothing_but_rows_that_do_not_pickle(pool: Processes) -> None:
+    for _ in range(2):
+        found = pool.run(SCORE, [(threading.Lock(),) for _ in range(300)])
+        assert found.status == [Status.FAILED] * 300
+    assert sorted(pool.start()[2]) == [*range(256)]
+    assert pool.run(SCORE, numbers(9)).values == [*map(float, range(9))]
+
+
+@pytest.mark.parametrize("at", [[0], [999], [3, 4, 500]])
+def test_a_row_that_does_not_unpickle_is_the_only_one(pool: Processes, at: list[int]) -> None:
+    rows = numbers(1000)
+    for i in at:
+        rows[i] = (jobs.Homesick(os.getpid()),)
+    found = pool.run(SCORE, rows)
+    assert jobs.broken(found) == dict.fromkeys(at, Status.FAILED)
+    assert found.remarks[at[0]] == "the row does not unpickle: raised OSError: only at home"
+    assert all(value == i for i, value in enumerate(found.values) if i not in at)
+
+
+def test_what_does_not_load_with_the_function_ends_the_call(pool: Processes) -> None:
+    call = RowCall(jobs.weighed, ("a", "b"), options={"weight": jobs.Homesick(os.getpid())})
+    with pytest.raises(SpecError, match="does not load in a worker: raised OSError: only at home"):
+        pool.run(call, [(1, 1)])
+    absent = RowCall(jobs.score, ("value",), preload=("nowhere_to_be_found",))
+    with pytest.raises(SpecError, match="No module named 'nowhere_to_be_found'"):
+        pool.run(absent, [(1,)])
+    assert sorted(pool.start()[2]) == [*range(256)]
+
+
+def test_a_pool_that_breaks_at_every_turn_keeps_its_places() -> None:
+    with Processes(1, timeout=5.0) as processes:
+        processes.run(SCORE, numbers(3))
+        run = engine.Run(processes, SCORE, [("sleep",)] * 9)
+        while len(run.running) < run.at_once:
+            assert run._send()
+        run.deaths = 3
+        with pytest.raises(ScoreError, match="the pool broke"):
+            run._renew()
+        assert (run.running, len(run.slots)) == ({}, 256)
 
 
 # --- the pool -------------------------------------------------------------------------------------
@@ -240,12 +303,178 @@ def test_what_was_under_way_when_the_pool_broke_is_run_again() -> None:
         assert processes.start()[0] is not pool
 
 
-def test_closed_by_another_thread_it_goes_on() -> None:
-    with Processes(1, timeout=5.0) as processes:
-        closer = threading.Timer(0.4, processes.close)
-        closer.start()
-        assert processes.run(SCORE, [("longer",)] * 3).values == [1.0] * 3
-        closer.join()
+def test_closed_by_another_thread_it_ends() -> None:
+    processes = Processes(1)
+    workers = jobs.workers_of(processes)
+    closer = threading.Timer(0.4, processes.close)
+    closer.start()
+    began = time.monotonic()
+    with pytest.raises(ScoreError, match="the executor was closed before all rows were scored"):
+        processes.run(SCORE, [("spin",)] * 3)
+    closer.join()
+    assert time.monotonic() - began < 2.0
+    assert not any(map(_alive, workers))
+    # What was under way has not brought it back, and what comes later does.
+    assert processes._pool is None
+    assert processes.run(SCORE, numbers(3)).values == [0.0, 1.0, 2.0]
+    assert sorted(processes.start()[2]) == [*range(256)]
+    processes.close()
+
+
+def test_a_pool_that_was_left_takes_no_more_rows() -> None:
+    with Processes(1) as processes:
+        assert processes.run(SCORE, numbers(2)).values == [0.0, 1.0]
+    with pytest.raises(ScoreError, match="the executor was closed"):
+        processes.run(SCORE, numbers(2))
+    with processes:
+        assert processes.run(SCORE, numbers(2)).values == [0.0, 1.0]
+
+
+INTERRUPTED = """
+import contextvars, threading, time
+from concurrent.futures import ThreadPoolExecutor
+import rewardsmith as rs
+from hanging import one, other
+
+def chunks():
+    threads = ThreadPoolExecutor(3)
+    rollouts = [rs.Rollouts.from_text(["?"], [str(i)]) for i in range(9)]
+    tree = rs.WeightedSum({"one": one, "other": other}, {"one": 1.0, "other": 1.0})
+    try:
+        for chunk in rollouts:
+            threads.submit(contextvars.copy_context().run, tree, chunk)
+        time.sleep(60)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+with rs.executor("processes", workers=2, timeout=600):
+    chunks()
+"""
+HANGING = """
+import time
+from pathlib import Path
+import rewardsmith as rs
+
+@rs.reward
+def one(completion):
+    if completion != "0":
+        time.sleep(0.01)
+        return 1.0
+    Path("begun").touch()
+    time.sleep(600)
+
+@rs.reward
+def other(completion):
+    time.sleep(600)
+"""
+
+
+def test_an_interrupt_ends_a_process_whose_threads_score(tmp_path: Path) -> None:
+    """Also those that are between two rewards, whose next rows would start new workers."""
+    (tmp_path / "hanging.py").write_text(HANGING)
+    (tmp_path / "main.py").write_text(INTERRUPTED)
+    with subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path, stderr=subprocess.PIPE) as one:
+        _wait_for(tmp_path / "begun")
+        time.sleep(0.5)
+        interrupted = time.monotonic()
+        one.send_signal(signal.SIGINT)
+        assert one.stderr is not None
+        told = one.stderr.read()
+        one.wait(30)
+    assert time.monotonic() - interrupted < 5.0
+    assert told.strip().endswith(b"KeyboardInterrupt")
+    assert b"Traceback" not in told.replace(b"Traceback", b"", 1)
+
+
+def _wait_for(path: Path, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} is not there"
+        time.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended may still wait for its parent to ask."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _gone(pid: int, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while _alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not _alive(pid)
+
+
+KILLED = """
+import sys
+import rewardsmith as rs
+from hanging import hang
+with rs.executor("processes", workers=2):
+    hang(rs.Rollouts.from_text(["?"] * 2, ["sleep", sys.argv[1]]))
+"""
+HANGS_IN_FILE = """
+import os, time
+from pathlib import Path
+import rewardsmith as rs
+
+@rs.reward
+def hang(completion):
+    Path(f"begun-{completion}").write_text(str(os.getpid()))
+    os.rename(f"begun-{completion}", f"pid-{completion}")
+    if completion == "in C":
+        len(str(9 ** (9**9)))
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's word of a parent's end")
+def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGS_IN_FILE)
+    (tmp_path / "main.py").write_text(KILLED)
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    caller = subprocess.Popen([sys.executable, "main.py", "in C"], cwd=tmp_path, env=environment)
+    for kind in ("sleep", "in C"):
+        _wait_for(tmp_path / f"pid-{kind}")
+    caller.kill()
+    # Not waited for: a caller that nobody asks for is gone all the same.
+    for kind in ("sleep", "in C"):
+        assert _gone(int((tmp_path / f"pid-{kind}").read_text())), kind
+    caller.wait()
+    # What Python's own fork server leaves, and nothing of ours.
+    assert [path.name[:5] for path in (tmp_path / "tmp").iterdir()] in ([], ["pymp-"])
+
+
+@pytest.mark.parametrize("kind", ["child", "stubborn child"])
+def test_what_a_row_has_started_ends_with_it(pool: Processes, tmp_path: Path, kind: str) -> None:
+    found = pool.run(RowCall(jobs.beget, ("folder", "kind")), [(str(tmp_path), kind)])
+    assert jobs.broken(found) == {0: Status.TIMEOUT}
+    assert _gone(int((tmp_path / "child").read_text()))
+    assert pool.run(SCORE, numbers(9)).values == [*map(float, range(9))]
+
+
+def test_an_address_of_the_fork_server_may_be_cleaned_away(tmp_path: Path) -> None:
+    """The notes have no name to be found by; what starts workers has."""
+    code = (
+        "import shutil, sys, os, signal, time\n"
+        "from multiprocessing import util\n"
+        "from tests.engine import jobs\n"
+        "from rewardsmith.engine.processes import Processes\n"
+        "with Processes(1) as pool, Processes(1) as other:\n"
+        "    first, there = jobs.workers_of(pool), jobs.workers_of(other)\n"
+        "    shutil.rmtree(util.get_temp_dir())\n"
+        "    os.kill(min(first), signal.SIGKILL)\n"
+        "    time.sleep(0.5)\n"
+        "    second = jobs.workers_of(pool)\n"
+        "    print(len(second), second != first, jobs.workers_of(other) == there)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "1 True True\n", done.stderr
 
 
 def test_closed_it_starts_again() -> None:
@@ -261,13 +490,16 @@ def test_closed_it_starts_again() -> None:
     assert not first & second
 
 
-def test_no_notes_are_left(pool: Processes) -> None:
-    processes = Processes(1)
-    processes.run(SCORE, [(1.0,)])
-    _, slate, _ = processes.start()
-    assert Path(slate.path).exists()
-    processes.close()
-    assert not Path(slate.path).exists()
+def test_no_notes_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Processes(1) as processes:
+        processes.run(SCORE, [(1.0,)])
+        assert not list(tmp_path.glob("rewardsmith-*"))
+        handle = processes.start()[1].handle
+        os.fstat(handle)
+    del processes._slate
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handle)
 
 
 def test_places_for_notes_are_given_back(pool: Processes) -> None:
@@ -304,6 +536,44 @@ def test_a_fork_of_this_process_starts_its_own(pool: Processes) -> None:
     assert jobs.workers_of(pool) == workers
 
 
+def test_a_fork_while_a_thread_holds_the_lock(pool: Processes) -> None:
+    reader, writer = os.pipe()
+    with pool._lock:
+        child = os.fork()
+        if child == 0:
+            told = b"broken"
+            try:
+                signal.alarm(20)
+                if pool.run(SCORE, numbers(5)).values == [*map(float, range(5))]:
+                    told = b"well"
+                pool.close()
+            finally:
+                os.write(writer, told)
+                os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 9) == b"well"
+    os.waitpid(child, 0)
+    os.close(reader)
+
+
+def test_a_fork_does_not_hold_the_fork_server(pool: Processes) -> None:
+    handle = forkserver._forkserver._forkserver_alive_fd  # type: ignore[attr-defined]
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        told = b"held"
+        try:
+            os.fstat(handle)
+        except OSError:
+            told = b"closed"
+        finally:
+            os.write(writer, told)
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 9) == b"closed"
+    os.fstat(handle)
+
+
 def test_threads_may_share_it(pool: Processes) -> None:
     def work(k: int) -> bool:
         rows = numbers(1500, at400="sleep") if k % 3 == 0 else numbers(3000)
@@ -338,7 +608,7 @@ def test_an_interrupt_leaves_it_usable(
     pool: Processes, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     looks = 0
-    watch = engine._Run._watch
+    watch = engine.Run._watch
 
     def interrupted(run: Any) -> None:
         nonlocal looks
@@ -348,7 +618,7 @@ def test_an_interrupt_leaves_it_usable(
         watch(run)
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine._Run, "_watch", interrupted)
+        patched.setattr(engine.Run, "_watch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.run(SCORE, [(kind,)] * 3000)
     # What is still under way of the rows before must not be taken for these.
@@ -361,7 +631,7 @@ def test_workers_that_cannot_begin_end_it() -> None:
     # A row's own death is the row's; this takes down every worker before its first row.
     with (
         Processes(1, timeout=5.0) as processes,
-        pytest.raises(RuntimeError, match="workers end before they score a row"),
+        pytest.raises(ScoreError, match="workers end before they score a row: .*'inline' shows why"),
     ):
         processes.run(RowCall(jobs.score, ("value",), preload=("tests.engine.deadly",)), [(1.0,)])
 

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ from rewardsmith.engine.watch import LOADING, QUEUED, SENT, Slate
 
 
 @pytest.fixture
-def slate() -> Iterator[Slate]:
-    slate = Slate(size=4)
-    yield slate
-    slate.close()
+def slate() -> Slate:
+    return Slate(size=4)
 
 
 def test_another_process_reads_what_one_writes(slate: Slate) -> None:
-    theirs = Slate(slate.path)
+    theirs = Slate(os.dup(slate.handle))
     for row in (LOADING, 0, 1, 2**31 - 1, SENT):
         before = time.monotonic()
         theirs.write(2, 7, row, 1234)
@@ -27,8 +24,6 @@ def test_another_process_reads_what_one_writes(slate: Slate) -> None:
         assert (note.row, note.pid) == (row, 1234)
         assert before <= note.since <= time.monotonic()
     assert slate.read(1, 7).row == slate.read(3, 7).row == QUEUED
-    theirs.close()
-    assert Path(slate.path).exists()
 
 
 @pytest.mark.parametrize("batch", [0, 7, 2**31 - 1, 2**31, 2**40])
@@ -46,10 +41,9 @@ class Interrupted:
 
     def __getitem__(self, at: int) -> Any:
         word = self.words[at]
-        writer = Slate(self.slate.path)
+        writer = Slate(os.dup(self.slate.handle))
         self.started.append(time.monotonic())
         writer.write(0, 1, len(self.started) - 1, 1)
-        writer.close()
         return word
 
 
@@ -57,18 +51,22 @@ def test_a_row_never_has_the_time_of_the_one_before(slate: Slate) -> None:
     """Else a row would be over its deadline before it begins."""
     started = [time.monotonic()]
     slate.write(0, 1, 0, 1)
-    reader = Slate(slate.path)
+    reader = Slate(os.dup(slate.handle))
     times, numbers = reader._times, reader._numbers
     reader._times = Interrupted(slate, times, started)  # type: ignore[assignment]
     reader._numbers = Interrupted(slate, numbers, started)  # type: ignore[assignment]
     for _ in range(20):
         note = reader.read(0, 1)
         assert note.since >= started[note.row]
-    reader._times, reader._numbers = times, numbers
-    reader.close()
 
 
-def test_who_made_the_file_removes_it() -> None:
+def test_the_file_has_no_name_and_ends_with_the_slate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     slate = Slate(size=1)
-    slate.close()
-    assert not Path(slate.path).exists()
+    assert not list(tmp_path.iterdir())
+    handle = slate.handle
+    del slate
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handle)

@@ -135,3 +135,57 @@ def test_a_broken_reference_is_an_error(gold: Any, message: str) -> None:
 def test_any_text_has_a_score(text: str) -> None:
     assert judged(text, TAP)[0] in (0.0, 1.0)
     assert judged(turn(text), TAP)[0] in (0.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        ({"kind": "click", "action": "swipe", "x": 20, "y": 30}, "of two kinds: click, swipe"),
+        ({"action": "click", "type": "drag", "x": 20, "y": 30}, "of two kinds"),
+        ({"action": "click", "x": 20, "y": 30, "coordinate": [5, 5]}, "point in two places"),
+        ({"action": "click", "x": 5, "y": 5, "point": [20, 30]}, "point in two places"),
+        ({"action": "click", "coordinate": [5, 5], "point": [20, 30]}, "point in two places"),
+        ({"action": "click", "coordinate": [20, 30], "position": {"x": 5}}, "point in two places"),
+        ({"action": "swipe", "arguments": {"action": "click", "x": 20, "y": 30}}, "two values of"),
+        ({"x": 5, "y": 5, "arguments": {"action": "click", "x": 20, "y": 30}}, "two values of 'x'"),
+        ({"kind": "swipe", "arguments": {"action": "click", "x": 20, "y": 30}}, "of two kinds"),
+        (
+            {"arguments": {"action": "click", "x": 20, "y": 30}, "parameters": {"x": 5}},
+            "two values of 'x'",
+        ),
+    ],
+)
+def test_an_action_that_contradicts_itself_is_wrong(action: Any, why: str) -> None:
+    value, told = judged(turn(action), TAP)
+    assert value == 1.0
+    assert why in told
+    with pytest.raises(ValueError, match=why):
+        grade("", {**action, "box": TAP["box"]}, blocks=BLOCKS)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"kind": "click", "action": "click", "x": 20, "y": 30},
+        {"type": "function", "name": "tap", "arguments": {"action": "click", "point": [20, 30]}},
+        {"action": "click", "arguments": {"x": 20, "y": 30}},
+        {"action": "click", "x": 20, "y": 30, "position": "middle"},
+    ],
+)
+def test_what_says_a_thing_once_or_twice_the_same_is_right(action: Any) -> None:
+    assert judged(turn(action), TAP) == (2.0, "")
+
+
+def test_a_position_in_words_is_an_argument() -> None:
+    gold = {"kind": "scroll", "position": "top"}
+    assert judged(turn(gold), gold)[0] == 2.0
+    assert judged(turn({"kind": "scroll", "position": "bottom"}), gold)[0] == 1.0
+
+
+@pytest.mark.parametrize("thought", ["<think>{}</think>", "<think>{}", "{}</think> no"])
+def test_an_action_that_was_only_thought_is_none(thought: str) -> None:
+    right = '<tool_call>{"kind": "click", "x": 20, "y": 30}</tool_call>'
+    assert judged(right, TAP)[0] == 1.0
+    value, told = judged(thought.format(right), TAP)
+    assert value == 0.0
+    assert told.startswith("no <tool_call>")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,17 @@ def test_it_does_not_depend_on_origin_and_unit(
     assert iou(moved(a), moved(b)) == iou(a, b)
 
 
+floats = st.floats(1e-12, 1e14)
+
+
+@given(floats, floats, floats, floats)
+def test_any_box_of_python_floats_is_read_as_it_is(x: float, y: float, w: float, h: float) -> None:
+    box = [x, y, x + w, y + h]
+    if box[0] < box[2] and box[1] < box[3]:
+        assert reference(str(box)) == tuple(box)
+        assert value(f"It is {box}.", box) == 1.0
+
+
 def test_by_hand() -> None:
     # 2 x 1 of 8 + 8 - 2.
     assert value("[2, 1, 6, 3]") == 2 / 14
@@ -62,6 +74,11 @@ def test_by_hand() -> None:
         "It lies at [[0, 0], [4, 2]].",
         "( 0.0 , -0 )( +4 , 2.00 )",
         "First I thought of [1, 1, 2, 2], but it is [0, 0, 4, 2]; all 3 of them.",
+        "[0.0000000000000000,0,4.0000000000000000,2]",
+        "[.0, -.0, 4., 2.000000000000000000000000]",
+        "[0e0, 0E5, 4e0, +2.0e+00]",
+        "[0, 0, 40e-1, 0.0002e4]",
+        "<think>[9, 9, 10, 10]</think> [0, 0, 4, 2]",
         "[0, 0, 4, 2] rather than [1, 2, 3, 4, 5] or (1, 2)",
     ],
 )
@@ -76,6 +93,12 @@ def test_ways_to_write_a_box_of_which_the_last_counts(completion: str) -> None:
         ("0, 0, 4, 2", "no box"),
         ("[0, 0, 4]", "no box"),
         ("[0, 0, 4, nan]", "no box"),
+        ("<think>it is [0, 0, 4, 2]</think> I do not know", "no box"),
+        ("<think>it is [0, 0, 4, 2]", "no box"),
+        ("it is [0, 0, 4, 2]</think>", "no box"),
+        ("[0, 0, 1e200, 1e200]", "is too far out"),
+        ("[0, 0, 1e999, 2]", "is too far out"),
+        ("[0, 0, 1e, 2]", "no box"),
         ("[4, 0, 0, 2]", "has no area"),
         ("[0, 2, 4, 2]", "has no area"),
         ("[0, 0, 4, 2] or [4, 0, 0, 2]", "has no area"),
@@ -89,7 +112,20 @@ def test_what_is_no_box_is_worth_nothing_and_says_why(completion: str, why: str)
 
 
 @pytest.mark.parametrize(
-    "gold", [GOLD, (0, 0, 4, 2), np.array(GOLD), "[0, 0, 4, 2]", "(0,0),(4,2)"]
+    "gold",
+    [
+        GOLD,
+        (0, 0, 4, 2),
+        np.array(GOLD),
+        np.array(GOLD, dtype=np.float32),
+        [np.float32(v) for v in GOLD],
+        [np.int64(v) for v in GOLD],
+        torch.tensor(GOLD),
+        [torch.tensor(v) for v in GOLD],
+        "[0, 0, 4, 2]",
+        "(0,0),(4,2)",
+        "[0e0, .0, 4.0000000000000000, 2]",
+    ],
 )
 def test_ways_to_write_a_reference(gold: Any) -> None:
     assert reference(gold) == (0.0, 0.0, 4.0, 2.0)
@@ -107,6 +143,7 @@ def test_ways_to_write_a_reference(gold: Any) -> None:
         ([0, 0, 4, True], "True, not a finite number"),
         ([0, 0, 4, math.nan], "nan, not a finite number"),
         ([0, 0, 4, 1e300], "not a finite number"),
+        ("[0, 0, 4, 1e300]", "not a finite number"),
         ([4, 0, 0, 2], "has no area"),
         ([0, 2, 4, 2], "has no area"),
     ],
@@ -123,6 +160,7 @@ def test_a_broken_reference_is_an_error(gold: Any, message: str) -> None:
         "[1" + " " * 3_000_000,
         "[" + "1" * 3_000_000,
         "[1,1,2,2]" * 300_000,
+        "[.1e1,1.,2e" * 300_000,
         "[1,1,2," * 300_000,
         "\x00\ud800[" * 300_000,
     ],

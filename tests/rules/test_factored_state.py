@@ -1,6 +1,7 @@
 """States of objects and attributes: how they are read, and how far one attains another."""
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from rewardsmith.rules.factored_state import Item, attainment, parse, texts
+from rewardsmith.rules.assignment import best_total
+from rewardsmith.rules.factored_state import Item, attainment, parse, repeated, texts
 
 names = st.sampled_from(["box", "ball", "door", "red", "open", "on"])
 items = st.builds(Item, names, st.dictionaries(names, names, max_size=3))
@@ -130,3 +132,54 @@ def test_edges() -> None:
     assert attainment([Item("door", {"a": "b"})], [Item("door", {})], exact) == 1.0
     assert attainment([Item("door", {})], [Item("door", {"a": "b"})], exact) == 0.0
     assert list(texts(STATE)) == ["box", "color", "size", "red", "3", "door"]
+
+
+@pytest.mark.parametrize(
+    ("state", "goal", "again"),
+    [
+        ("a: x=1\na: x=2\na: x=3", "a: x=2", "a"),
+        ("a: x=1\nA : x=2", "a: x=2", "A"),
+        ("red  box\nRed box", "door", "Red box"),
+        ("caf\u00e9\ncafe\u0301", "door", "cafe\u0301"),
+        ("a\nb\nc", "a", None),
+        ("key\nkey", "key\nkey", None),
+        ("key\nkey\nkey", "key\nkey", "key"),
+        ("", "a", None),
+    ],
+)
+def test_what_a_state_has_too_often(state: str, goal: str, again: str | None) -> None:
+    assert repeated(parse(state), parse(goal)) == again
+
+
+@given(tables)
+@settings(max_examples=40)
+def test_a_goal_never_has_too_much_of_itself(goal: list[Item]) -> None:
+    assert repeated(goal, goal) is None
+    assert repeated([*goal, *goal], goal) == goal[0].identity
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "a: x=1, x=2",
+        '[{"identity": "a", "attrs": {"x": 1, "x": 2}}]',
+        '[{"identity": "a", "attrs": {"x": 1e999}}]',
+    ],
+)
+def test_an_attribute_has_one_value(state: str) -> None:
+    with pytest.raises(ValueError, match="twice|too large"):
+        parse(state)
+
+
+def test_nothing_to_assign_is_no_negative_zero() -> None:
+    value = attainment([Item("a", {})], [Item("b", {})], exact, "hungarian")
+    assert str(value) == "0.0"
+    assert str(best_total([[0.0]])) == str(best_total([[]])) == "0.0"
+
+
+@pytest.mark.parametrize("n", [50_000, 200_000])
+def test_lines_are_read_in_linear_time(n: int) -> None:
+    began = time.process_time()
+    state = parse("\n".join(f"box{i}: a={i}" for i in range(n)))
+    assert repeated(state, state) is None
+    assert (time.process_time() - began) / n < 3e-5

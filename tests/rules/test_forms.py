@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.rules.forms import canonical, case_differs, equation, form_of, is_maths, is_name
+from rewardsmith.rules.expressions import case_differs, is_maths
+from rewardsmith.rules.forms import canonical, equation, form_of, is_name
 from rewardsmith.rules.glyphs import plain
 
 FORMS = {

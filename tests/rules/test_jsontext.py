@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardsmith.rules.jsontext import MAX_DEPTH, check_extract, extracted, parsed
+from rewardsmith.rules.jsontext import MAX_DEPTH, check_extract, extracted, parsed, parsed_at
 
 values = st.recursive(
     st.none()
@@ -115,3 +115,42 @@ def test_five_megabytes(unit: str) -> None:
         extracted(text, place)
     with pytest.raises(ValueError, match=r"character|deeper"):
         parsed(text)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=8,
+)
+
+
+@given(st.text(max_size=4), VALUES.filter(lambda v: not isinstance(v, int)), st.text(max_size=4))
+def test_a_value_is_read_from_where_it_begins_to_where_it_ends(
+    before: str, value: Any, after: str
+) -> None:
+    text = json.dumps(value)
+    assert parsed_at(before + text + after, len(before)) == (value, len(before) + len(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "[1",
+        "NaN",
+        "1e999",
+        '{"a": 1, "a": 1}',
+        "[" * 65 + "]" * 65,
+        "[" * 200_000,
+        "9" * 5000,
+    ],
+)
+def test_a_value_that_is_read_at_a_place_keeps_the_same_rules(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        parsed(text)
+    with pytest.raises(ValueError, match=r"\w"):
+        parsed_at("  " + text, 2)
+    deepest = "[" * 64 + "]" * 64
+    # What stands before and after does not count.
+    assert parsed_at("[[" + deepest + "[", 2)[1] == 2 + 128

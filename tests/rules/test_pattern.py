@@ -2,13 +2,14 @@
 
 import re
 import time
+import unicodedata
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardsmith.rules.pattern import compiled, encodable, grade, keywords
+from rewardsmith.rules.pattern import compiled, composed, encodable, grade, keywords
 from rewardsmith.rules.verdict import Verdict
 
 
@@ -135,3 +136,30 @@ def test_modes_agree(words: list[str], text: str) -> None:
 def test_keywords_in_five_megabytes() -> None:
     for text in ("1" * 5_000_000, "\ud800" * 5_000_000, "a" * 5_000_000):
         assert value(keywords(text, words=["1", "aaaa"], mode="fraction")) == 0.0
+
+
+ACCENTED = ["caf\u00e9", "cafe\u0301", "CAF\u00c9", "CAFE\u0301"]
+
+
+@pytest.mark.parametrize("word", ACCENTED)
+@pytest.mark.parametrize("text", ACCENTED)
+def test_an_accent_is_one_however_it_is_written(word: str, text: str) -> None:
+    for whole in (True, False):
+        found = keywords(f"a {text}!", words=[word], whole_words=whole)
+        assert value(found) == 1.0
+        strict = value(keywords(text, words=[word], case=True, whole_words=whole))
+        assert strict == float(word[0] == text[0])
+    # The letter without it is another word, in either form.
+    assert value(keywords(text, words=["cafe"])) == 0.0
+
+
+@given(st.text(alphabet="ae\u0301\u0316\u00e9\u1100\u1161\u11a8\u03b1 ", max_size=60))
+def test_short_texts_are_composed_as_unicode_says(text: str) -> None:
+    assert composed(text) == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("text", ["a" + "\u0301\u0316" * 1_000_000, "\ud800\u0301" * 500_000])
+def test_runs_of_marks_take_linear_time(text: str) -> None:
+    began = time.perf_counter()
+    assert value(keywords(text, words=["caf\u00e9"])) == 0.0
+    assert time.perf_counter() - began < 2.0

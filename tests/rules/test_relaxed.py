@@ -4,7 +4,9 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,7 +72,29 @@ def test_no_answer_and_a_chosen_place() -> None:
 @pytest.mark.parametrize("gold", [None, "", "  ", True, math.nan, math.inf, {"a": 1}])
 def test_a_broken_reference_is_an_error(gold: Any) -> None:
     for rule in (relaxed_match, keyword_f1, interval_overlap):
-        with pytest.raises(ValueError, match=r"reference|is not one or two years"):
+        with pytest.raises(ValueError, match=r"reference|gold is|is not one or two years"):
+            rule(says(1), gold)
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        np.float64(1.0), np.float32(1.0), np.int64(1), np.array(1.0), torch.tensor(1.0),
+        torch.tensor(1), Fraction(1), 1.0, "1",
+    ],
+)  # fmt: skip
+def test_golds_of_numpy_and_torch_are_numbers(gold: Any) -> None:
+    assert value(relaxed_match(says("1"), gold)) == 1.0
+    assert value(relaxed_match(says("2"), gold)) == 0.0
+    # What a number is called in Python is no part of it.
+    assert value(keyword_f1(says("np float64 tensor float32 array"), gold)) == 0.0
+    assert value(keyword_f1(says("1"), gold)) == (1.0 if "." not in str(gold) else 2 / 3)
+
+
+@pytest.mark.parametrize("gold", [np.float64("nan"), np.bool_(True), np.array([1.0, 2.0])])
+def test_broken_golds_of_numpy_are_errors(gold: Any) -> None:
+    for rule in (relaxed_match, keyword_f1):
+        with pytest.raises(ValueError, match="gold is"):
             rule(says(1), gold)
 
 
@@ -84,6 +108,13 @@ def test_keywords_by_hand() -> None:
     assert value(keyword_f1("no answer here", "rider")) == 0.0
     with pytest.raises(ValueError, match="holds no word"):
         keyword_f1(says("rider"), "--")
+
+
+def test_an_accent_is_one_however_it_is_written() -> None:
+    one, two = "Caf\u00e9 STRASSE", "cafe\u0301 stra\u00dfe"
+    assert value(keyword_f1(says(one), two)) == value(keyword_f1(says(two), one)) == 1.0
+    assert value(relaxed_match(says(one), two)) == value(relaxed_match(says(two), one)) == 1.0
+    assert value(keyword_f1(says("cafe"), "caf\u00e9")) == 0.0
 
 
 words = st.lists(st.sampled_from(["horse", "rider", "ship", "sea"]), min_size=1)

@@ -23,6 +23,25 @@ LABELS = ("SELECTED", "REJECTED")
         ("SELECTED or REJECTED? Decision: Selected", "SELECTED"),
         ("selected selected", "SELECTED"),
         ("SELECTED or REJECTED", None),
+        ("Decision: SELECTED or REJECTED", None),
+        ("Decision: SELECTED/REJECTED", None),
+        ("Decision: SELECTED, not REJECTED", None),
+        ("Decision: SELECTED. Final: REJECTED", None),
+        ("Decision: SELECTED or REJECTED\nDecision: REJECTED", "REJECTED"),
+        ("Decision: SELECTED\nDecision: SELECTED or REJECTED", None),
+        ("Decision: SELECTED\nNobody else was REJECTED.", "SELECTED"),
+        ("Decision: SELECTED. Yes, selected.", "SELECTED"),
+        ("Decision: not SELECTED", None),
+        ("Decision: NOT **SELECTED**", None),
+        ('{"decision": "not selected"}', None),
+        ('{"decision": "SELECTED", "final": "REJECTED"}', None),
+        ('{"decision": "SELECTED", "final_decision": "REJECTED"}', "REJECTED"),
+        ('{"decision": "SELECTED" or "REJECTED"}', None),
+        ("The candidate is not selected.", None),
+        ("She isn't SELECTED", None),
+        ("She isn\u2019t to be SELECTED", None),
+        ("SELECTED, certainly; not SELECTED", None),
+        ("No degree, and not a day of Python. REJECTED", "REJECTED"),
         ("unselected, rejectedly", None),
         ("Decision: maybe", None),
         ("", None),
@@ -31,6 +50,28 @@ LABELS = ("SELECTED", "REJECTED")
 )
 def test_decisions(text: str, found: str | None) -> None:
     assert decision_of(text, LABELS) == found
+
+
+def test_a_label_may_begin_with_a_not() -> None:
+    labels = ("SELECTED", "NOT SELECTED")
+    assert decision_of("Decision: not selected", labels) == "NOT SELECTED"
+    assert decision_of("She is not selected.", labels) == "NOT SELECTED"
+    assert decision_of("Decision: selected", labels) == "SELECTED"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("<think>Decision: SELECTED</think>REJECTED", "REJECTED"),
+        ("<think>SELECTED or REJECTED?</think>SELECTED", "SELECTED"),
+        ("Decision: SELECTED</think>", None),
+        ("<think>Decision: SELECTED", None),
+    ],
+)
+def test_what_was_thought_decides_nothing(text: str, found: str | None) -> None:
+    for label in LABELS:
+        judged = decision(text, label)
+        assert (judged == 1.0) == (label == found)
 
 
 def test_labels_are_no_patterns() -> None:
@@ -79,5 +120,7 @@ def test_long_and_odd_texts_are_survived() -> None:
     odd = "decision \x00\ud800" * 400_000
     assert decision(odd + "decision: SELECTED", "SELECTED") == 1.0
     assert evidence_overlap(odd, "no such decision") == 1.0
+    for spam in ("Decision: not SELECTED ", "not not n't ", "Decision: SELECTED or "):
+        assert decision(spam * 100_000, "REJECTED") in (0.0, Verdict(0.0, "no clear decision"))
     spaced = "decision" + " " * 5_000_000
     assert decision_of(spaced, LABELS) is None

@@ -1,5 +1,6 @@
 """Judgments of observations: how episodes are read, and what a judgment is worth."""
 
+import time
 from typing import Any
 
 import pytest
@@ -186,3 +187,11 @@ def test_long_and_odd_texts_are_survived() -> None:
         assert value(grade(odd, "Paris")) == 0.0
     many = episode((PARIS, "good")) * 20_000
     assert grade(many, "Paris") == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("n", [20_000, 80_000])
+def test_judgments_are_counted_in_linear_time(n: int) -> None:
+    episode = "<information>Paris</information><judge>good</judge>" * n
+    began = time.process_time()
+    assert grade(episode, "Paris") == pytest.approx(0.1)
+    assert (time.process_time() - began) / n < 5e-5

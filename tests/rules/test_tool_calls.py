@@ -362,6 +362,31 @@ def test_calls_of_messages_have_no_template_to_be_seen() -> None:
     assert (score(good), score(bad)) == (4.0, -3.0)
 
 
+@pytest.mark.parametrize("gold", [[], "[]", "<response>no call</response>", "42"])
+def test_calls_that_nobody_wanted_are_no_form(gold: Any) -> None:
+    removed = {"name": "rm", "parameters": {"path": "/"}}
+    called = [{"role": "assistant", "tool_calls": [{"function": removed}]}]
+    assert score(called, gold) == score(block(removed), gold) == 0.0
+    # A template that is asked for is another matter.
+    assert score(called, gold, template="tools") == score(called, gold, template="both") == 1.0
+    assert score(called, GOLD, template="answer") == -3.0
+
+
+def test_the_hack_of_further_calls_and_what_stops_it() -> None:
+    guesses = block(*({"name": "a", "parameters": {"x": 1, "y": k}} for k in range(100)))
+    wrong = block({"name": "a", "parameters": {"x": 1, "y": 3}})
+    assert score(guesses) == pytest.approx(1.515)
+    assert score(wrong) == 1.5
+    assert score(guesses, variant="intermediate") == pytest.approx(0.03)
+    assert score(wrong, variant="intermediate") == 0.0
+    assert score(guesses, variant="coarse") == -3.0
+    # One more than wanted costs a tenth, 99 more all that can be lost.
+    assert score(guesses, extra=0.1) == -3.0
+    assert score(block(*GOLD, *GOLD), extra=0.1) == pytest.approx(2.25 - 0.1)
+    assert score(block(*GOLD), extra=0.1) == 3.0
+    assert score(wrong, extra=0.1) == 1.5
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

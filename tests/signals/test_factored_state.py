@@ -8,6 +8,7 @@ from jaxtyping import TypeCheckError
 from tests.laws import FAILED, SCORED
 
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.rowcall import MISSING
 from rewardsmith.ops import embeddings
 from rewardsmith.signals.factored_state import FactoredState
 
@@ -103,3 +104,21 @@ def test_an_encoder_that_breaks_scores_nothing(monkeypatch: pytest.MonkeyPatch) 
 def test_what_it_refuses(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises((ValueError, TypeCheckError), match=told):
         FactoredState(**arguments)
+
+
+@pytest.mark.parametrize("assignment", ["max", "hungarian"])
+def test_a_state_that_lists_its_guesses_is_worth_nothing(assignment: Any) -> None:
+    states = ["a: x=1\na: x=2\na: x=3", "a: x=2", "a: x=2\nb: x=1", "c: x=2"]
+    found = scores(states, ["a: x=2"] * 4, assignment=assignment)
+    assert found.values.tolist() == [0.0, 1.0, 1.0, 0.0]
+    assert found.info["why"][0] == (
+        "the state has 'a' more than once, and more often than the goal"
+    )
+
+
+def test_a_row_without_a_column_fails_alone() -> None:
+    found = scores(["box", MISSING, "box"], ["box", "box", MISSING])
+    assert found.status.tolist() == [SCORED, FAILED, FAILED]
+    assert found.values.tolist() == [1.0, 0.0, 0.0]
+    assert found.errors[1][1] == "this row has no column 'completion'"
+    assert found.errors[2][1] == "this row has no column 'goal'"

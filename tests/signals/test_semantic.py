@@ -15,6 +15,7 @@ from tests.laws import FAILED, SCORED
 import rewardsmith as rs
 from rewardsmith.core.errors import MissingColumn
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.rowcall import MISSING
 from rewardsmith.core.spec import dump
 from rewardsmith.ops import embeddings
 from rewardsmith.signals.semantic import SemanticSimilarity, semantic_similarity
@@ -244,3 +245,16 @@ def test_it_is_written_down() -> None:
             "floor": None,
         }
     }
+
+
+def test_a_row_without_a_column_fails_alone() -> None:
+    data = rollouts(["a dog ran", MISSING, "a dog ran"], ["a dog ran", "a dog ran", MISSING])
+    reward = SemanticSimilarity()
+    reward.survey(data)
+    scores = reward(data)
+    assert scores.status.tolist() == [SCORED, FAILED, FAILED]
+    assert scores.values.tolist() == [1.0, 0.0, 0.0]
+    assert scores.errors[1][1] == "this row has no column 'completion'"
+    assert scores.errors[2][1] == "this row has no column 'reference'"
+    # Nothing of such a row was counted.
+    assert reward.frequencies.documents == 2

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rewardsmith.core.errors import SpecError
 from rewardsmith.core.outcome import Status
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.rowcall import MISSING
 from rewardsmith.core.spec import dumps, loads
 from rewardsmith.signals.token_similarity import TokenSimilarity, bmas, one_hot_words
 
@@ -192,3 +193,12 @@ def test_exactly_one_source_of_embeddings() -> None:
             TokenSimilarity(**options)
     with pytest.raises(ValueError, match="longest is 0"):
         TokenSimilarity(embed=one_hot_words, longest=0)
+
+
+def test_a_row_without_a_column_fails_alone() -> None:
+    data = Rollouts({"completion": ["a b", MISSING, "a b"], "answer": ["a b", "a b", MISSING]})
+    scores = TokenSimilarity(embed=one_hot_words)(data)
+    assert scores.status.tolist() == [Status.SCORED, Status.FAILED, Status.FAILED]
+    assert scores.values.tolist() == [1.0, 0.0, 0.0]
+    assert scores.errors[1][1] == "this row has no column 'completion'"
+    assert scores.errors[2][1] == "this row has no column 'answer'"

@@ -65,6 +65,8 @@ def test_its_bounds_hold_references_without_calls(
         ({"form": (0.0, math.inf)}, "form is"),
         ({"length": 0}, "length is 0"),
         ({"length": math.nan}, "length is nan"),
+        ({"extra": -0.1}, "extra is -0.1"),
+        ({"extra": math.inf}, "extra is inf"),
         ({"variant": "finest"}, "variant is 'finest', not one of fine, coarse"),
         ({"matching": "best"}, "matching is 'best'"),
         ({"template": "tool"}, "template is 'tool'"),
@@ -79,7 +81,7 @@ def test_what_it_refuses(options: dict[str, Any], message: str) -> None:
 
 def test_schedules_are_its_arguments_and_it_is_written_down() -> None:
     for options in (two_stage(10), smooth(40), growing_length(5)):
-        reward = ToolCalls(variant="refined", strict=True, matching="optimal", **options)
+        reward = ToolCalls(variant="refined", strict=True, matching="optimal", extra=0.5, **options)
         again = loads(dumps(reward))
         assert repr(again) == repr(reward)
         row = Rollouts({"completion": [RIGHT], "answer": [[ROW]]})

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ..core.catalog import nearest
 from ..core.errors import SpecError
+from ..core.rowcall import MISSING
 
 _PEEKED = 64
 _AT_ONCE = 64
@@ -41,7 +42,7 @@ class Reader(Protocol):
 
     @property
     def keys(self) -> Collection[str]:
-        """The columns that any row has."""
+        """The columns that any row has, and those of the paths that lead somewhere in any."""
         ...
 
     @property
@@ -54,21 +55,53 @@ class Reader(Protocol):
         ...
 
 
-def reader(data: str) -> Reader:
-    """The reader of a file, by its name; see :class:`~.rows.Rows`."""
+def reader(data: str, paths: Collection[str] = ()) -> Reader:
+    """The reader of a file, by its name; see :class:`~.rows.Rows`.
+
+    Args:
+        data: the file's name.
+        paths: paths into columns, of which ``keys`` should tell.
+    """
     if data == "-":
-        return _Stream()
+        return _Stream(paths)
     if data.startswith("hf:"):
-        return _Hub(data)
+        return _Hub(data, paths)
     path = Path(data)
     if not path.exists():
         near = nearest(path.name, [f.name for f in path.parent.glob("*.*")], or_all=False)
         raise SpecError(f"there is no such file{near}", file=data)
     if path.name.endswith((".jsonl", ".jsonl.gz")):
-        return _Lines(path)
+        return _Lines(path, paths)
     if path.suffix == ".parquet":
         return _Table(path)
     raise SpecError(f"rows of text are {_FORMATS} files, hf:NAME or -", file=data)
+
+
+def value_at(row: Mapping[str, Any], path: str) -> Any:
+    """A row's column, or what is inside of one; MISSING if it does not have it."""
+    if path in row:
+        return row[path]
+    value: Any = row
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return MISSING
+        value = value[key]
+    return value
+
+
+def _keys(rows: Iterable[Mapping[str, Any]], paths: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    for row in rows:
+        found |= row.keys() | {path for path in paths if value_at(row, path) is not MISSING}
+    return found
+
+
+def _paths(field: pa.Field, above: str = "") -> Iterator[str]:
+    """A field's name, and the paths of those inside."""
+    yield above + field.name
+    if pa.types.is_struct(field.type):
+        for inner in field.type:
+            yield from _paths(inner, f"{above}{field.name}.")
 
 
 def _parsed(lines: Iterable[bytes], file: str, skip: int = 0) -> Iterator[Record]:
@@ -93,14 +126,20 @@ def _parsed(lines: Iterable[bytes], file: str, skip: int = 0) -> Iterator[Record
 class _Lines:
     """JSON lines, plain or gzipped."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, paths: Collection[str]) -> None:
         self.path = path
         self.size: int | None = 0
         self.keys: set[str] = set()
+        sought = set(paths)
         # All of it is read before any of it is scored: a broken line is told at once.
         for record in self.records(0):
             self.size += 1
             self.keys |= record.values.keys()
+            if sought and (
+                found := {p for p in sought if value_at(record.values, p) is not MISSING}
+            ):
+                self.keys |= found
+                sought -= found
         if not self.size:
             raise SpecError("it holds no rows", file=str(path))
         stat = path.stat()
@@ -127,12 +166,12 @@ class _Stream:
     size = None
     identity: list[Any] = []  # noqa: RUF012 - never changed
 
-    def __init__(self) -> None:
+    def __init__(self, paths: Collection[str]) -> None:
         self._rest = _parsed(sys.stdin.buffer, "standard input")
         self._ahead = list(islice(self._rest, _PEEKED))
         if not self._ahead:
             raise SpecError("it holds no rows", file="standard input")
-        self.keys = {key for record in self._ahead for key in record.values}
+        self.keys = _keys((record.values for record in self._ahead), paths)
 
     def records(self, start: int) -> Iterator[Record]:
         ahead, self._ahead = self._ahead, []
@@ -150,7 +189,7 @@ class _Table:
         with self._readable():
             self._file = pq.ParquetFile(path, pre_buffer=False)
         self.size = int(self._file.metadata.num_rows)
-        self.keys = self._file.schema_arrow.names
+        self.keys = {path for field in self._file.schema_arrow for path in _paths(field)}
         if not self.size:
             raise SpecError("it holds no rows", file=str(path))
         stat = path.stat()
@@ -178,7 +217,7 @@ class _Table:
 class _Hub:
     """A data set of the Hugging Face hub, or a folder of one: ``hf:NAME[:SPLIT]``."""
 
-    def __init__(self, data: str) -> None:
+    def __init__(self, data: str, paths: Collection[str]) -> None:
         try:
             import datasets
         except ImportError:
@@ -192,9 +231,10 @@ class _Hub:
         except Exception as error:  # noqa: BLE001 - the hub's errors have no common base
             raise SpecError(f"cannot load it: {error}", file=data) from None
         self.size = len(self._data)
-        self.keys = self._data.column_names
         if not self.size:
             raise SpecError("it holds no rows", file=data)
+        some = (self._data[i] for i in range(min(_PEEKED, self.size)))
+        self.keys = {*self._data.column_names, *_keys(some, paths)}
         self.identity = [data, str(self._data._fingerprint)]
 
     def records(self, start: int) -> Iterator[Record]:

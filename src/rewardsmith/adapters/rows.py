@@ -18,7 +18,7 @@ from ..core.reward import Scope
 from ..core.rollouts import Rollouts
 from ..core.rowcall import MISSING
 from .label_table import RESERVED, Piece
-from .records import Record, reader
+from .records import Record, reader, value_at
 
 _BYTES = 32 << 20
 """A chunk holds no more text than this, if it holds several rows."""
@@ -51,11 +51,13 @@ class Rows:
         copied: Sequence[str] = (),
     ) -> None:
         self.name = "standard input" if data == "-" else data
-        self._reader = reader(data)
-        theirs = sorted(self._reader.keys)
+        places = {ours: (names or {}).get(ours, ours) for ours in (*columns, *(names or {}))}
         self._group = group or (names or {}).get("group")
+        paths = {*places.values(), *copied, *filter(None, [self._group])}
+        self._reader = reader(data, {path for path in paths if "." in path})
+        theirs = sorted(self._reader.keys)
         for column in [*copied, *filter(None, [self._group])]:
-            if not _is_there(column, theirs):
+            if column not in theirs:
                 raise SpecError(
                     f"there is no column {column!r}{nearest(column, theirs)}", file=data
                 )
@@ -63,8 +65,7 @@ class Rows:
             if column in RESERVED or column.startswith("_"):
                 raise SpecError(f"the labels have a column {column!r} of their own", file=data)
         self._copied = list(copied)
-        places = {ours: (names or {}).get(ours, ours) for ours in (*columns, *(names or {}))}
-        found = {ours: path for ours, path in places.items() if _is_there(path, theirs)}
+        found = {ours: path for ours, path in places.items() if path in theirs}
         self._names = {o: path for o, path in found.items() if o in columns and o != "group"}
         self.columns = sorted({*theirs, *found, *(["group"] if self._group else [])})
         """Every name that rollouts of this file could have."""
@@ -120,19 +121,19 @@ class Rows:
 
     def _piece(self, records: Sequence[Record], start: int) -> Piece:
         values = [record.values for record in records]
-        rows = {ours: [_value(row, path) for row in values] for ours, path in self._names.items()}
+        rows = {ours: [value_at(row, path) for row in values] for ours, path in self._names.items()}
         group = None if self._group is None else [self._id(record) for record in records]
         return Piece(
             Rollouts(rows or {"row": [*range(start, start + len(records))]}, group=group),
             start,
             [record.place for record in records],
-            {name: [_or_none(_value(row, name)) for row in values] for name in self._copied},
+            {name: [_or_none(value_at(row, name)) for row in values] for name in self._copied},
             None if group is None else array("Q", map(_number, group)),
         )
 
     def _id(self, record: Record) -> Hashable:
         """A row's group; a row that has none is a group of its own."""
-        value = _or_none(_value(record.values, self._group or ""))
+        value = _or_none(value_at(record.values, self._group or ""))
         if value is None:
             return ("alone", record.place)
         if isinstance(value, str | int):
@@ -147,22 +148,6 @@ class Rows:
                 f"{self._group!r}"
             )
         seen.add(group)
-
-
-def _is_there(path: str, keys: Collection[str]) -> bool:
-    """Whether a column may be there: of a path, its first part."""
-    return path in keys or path.partition(".")[0] in keys
-
-
-def _value(row: Mapping[str, Any], path: str) -> Any:
-    if path in row:
-        return row[path]
-    value: Any = row
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return MISSING
-        value = value[key]
-    return value
 
 
 def _or_none(value: Any) -> Any:

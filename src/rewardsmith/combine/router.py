@@ -16,6 +16,7 @@ from ..core.errors import SpecError
 from ..core.outcome import Status, shown
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
+from ..core.rowcall import MISSING
 from ..core.scores import Scores
 
 _NOWHERE = -1
@@ -52,14 +53,15 @@ class Router(Reward):
     Args:
         parts: the rewards by name.
         by: the column, one tag per rollout: text or whole numbers.
-        default: the part for rows whose tag no part answers to, and for those with none.
+        default: the part for rows whose tag no part answers to, and for those whose tag is None; a
+            row without the column fails in any case.
         weights: a factor per part; default 1 each.
         routes: tag -> part, for tags that are no names of parts, such as ``openai/gsm8k``. A tag
             that is a part's name needs none. 7 and "7" are one tag.
 
     Raises:
-        ValueError: ``default``, ``routes`` or ``weights`` name other parts, or a weight is not
-            finite.
+        ValueError: ``default``, ``routes`` or ``weights`` name other parts, a weight is not
+            finite, ``routes`` lead a part's own name to another part, or hold a tag twice.
         SpecError: when it scores: the column has one entry per step.
     """
 
@@ -87,6 +89,7 @@ class Router(Reward):
         self.by, self.default = by, default
         self.parts = torch.nn.ModuleDict(dict(parts))
         self.weights = {name: float(given[name]) for name in parts}
+        _check_routes(routes or {}, parts)
         # Numbers as text: a spec's keys are sorted, which numbers and text together cannot be.
         self.routes = None if routes is None else {str(tag): routes[tag] for tag in routes}
         self._table = {name: name for name in parts} | (self.routes or {})
@@ -120,11 +123,13 @@ class Router(Reward):
         """The number of each row's part, or -1; and why it has none."""
         numbers = {name: k for k, name in enumerate(self.parts)}
         tags = self._tags(rollouts)
-        names = [self._part_of(tag) for tag in tags]
+        names = [None if tag is MISSING else self._part_of(tag) for tag in tags]
         branch = torch.tensor([numbers.get(name or "", _NOWHERE) for name in names])
         known = ", ".join(map(repr, self._table))
         faults = {
-            row: f"no part for {shown(tags[row])} in column {self.by!r}; known tags: {known}"
+            row: f"this row has no column {self.by!r}"
+            if tags[row] is MISSING
+            else f"no part for {shown(tags[row])} in column {self.by!r}; known tags: {known}"
             for row, name in enumerate(names)
             if name is None
         }
@@ -157,6 +162,16 @@ class Router(Reward):
                 own = branch == k
                 split |= own & torch.isin(group, group[~own])
         return split
+
+
+def _check_routes(routes: Mapping[str | int, str], parts: Mapping[str, Reward]) -> None:
+    found = set()
+    for tag, name in routes.items():
+        if str(tag) in found:
+            raise ValueError(f"routes hold the tag {str(tag)!r} twice, as text and as a number")
+        found.add(str(tag))
+        if str(tag) in parts and str(tag) != name:
+            raise ValueError(f"routes lead {tag!r}, which is a part's own name, to part {name!r}")
 
 
 def gap_weights(accuracy: Mapping[str, float], kappa: float = 1.0) -> dict[str, float]:

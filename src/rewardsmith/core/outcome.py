@@ -132,9 +132,20 @@ def broken(error: BaseException) -> Outcome:
     return 0.0, Status.TIMEOUT if isinstance(error, TimeoutError) else Status.FAILED, told(error)
 
 
+_LONGEST = 500
+"""Letters of a message: an error may hold the whole text of a row, and is kept for each."""
+
+
 def told(error: BaseException) -> str:
-    """What was raised, in words."""
-    return f"raised {type(error).__name__}: {_words(str, error)}"
+    """What was raised, in words; a long message is cut in the middle."""
+    return f"raised {type(error).__name__}: {_cut(_words(str, error))}"
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]} ... ({len(text):,} letters) ... {text[-half:]}"
 
 
 def shown(value: Any) -> str:

@@ -1,17 +1,14 @@
 """Rollouts: what was done, as named columns. The input of every reward."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from .columns import Column, below, factorize, leaves, mapped, pad, taken
 from .errors import MissingColumn
-
-Column: TypeAlias = Any
-"""A tensor, a sequence of Python objects (per rollout), or a dict of such (per step)."""
 
 
 class Rollouts:
@@ -44,14 +41,16 @@ class Rollouts:
         spans: Mapping[str, Int64[Tensor, "n t"]] | None = None,
     ) -> None:
         self.rows = dict(rows or {})
-        self.steps = {name: _map(torch.as_tensor, column) for name, column in (steps or {}).items()}
+        self.steps = {
+            name: mapped(torch.as_tensor, column) for name, column in (steps or {}).items()
+        }
         both = sorted(self.rows.keys() & self.steps.keys())
         if both:
             raise ValueError(f"columns {both} are given both per rollout and per step")
         n, t = _size(self.rows, self.steps, mask)
         self.mask = torch.ones(n, t, dtype=torch.bool) if mask is None else mask
         self.action_mask = self.mask if action_mask is None else action_mask
-        self.group = torch.arange(n) if group is None else _factorize(group)
+        self.group = torch.arange(n) if group is None else factorize(group)
         self.spans = dict(spans or {})
         self._check(n, t)
 
@@ -60,7 +59,7 @@ class Rollouts:
             if len(column) != n:
                 raise ValueError(f"column {name!r} has {len(column)} rows, the rollouts have {n}")
         for name, column in self.steps.items():
-            for leaf in _leaves(column):
+            for leaf in leaves(column):
                 if tuple(leaf.shape[:2]) != (n, t):
                     raise ValueError(
                         f"column {name!r} has shape {list(leaf.shape)}, expected [{n}, {t}, ...]"
@@ -110,11 +109,11 @@ class Rollouts:
         first = next((name for name in names if name not in per_row), None)
         if first is None:
             raise ValueError("from_episodes needs at least one column per step")
-        lengths = [len(next(_leaves(episode[first]))) for episode in episodes]
+        lengths = [len(next(leaves(episode[first]))) for episode in episodes]
         t = max(lengths)
         mask = torch.arange(t)[None, :] < torch.tensor(lengths)[:, None]
         steps = {
-            name: _pad([episode[name] for episode in episodes], lengths, name)
+            name: pad([episode[name] for episode in episodes], lengths, name)
             for name in names
             if name not in per_row
         }
@@ -148,7 +147,7 @@ class Rollouts:
         """A column by name; a name that is no column is looked up among the keys of ``info``.
 
         ``reward_model.ground_truth`` is what each mapping of the column ``reward_model`` has under
-        that key, or None.
+        that key, or MISSING.
 
         Raises:
             MissingColumn: there is none; the message says who needs it and what is there.
@@ -156,7 +155,7 @@ class Rollouts:
         for table in (self.rows, self.steps, self.steps.get("info", {})):
             if name in table:
                 return table[name]
-        nested = _nested(self.rows, name)
+        nested = below(self.rows, name)
         if nested is not None:
             return nested
         raise MissingColumn(name, needed_by=needed_by, present=self.columns)
@@ -178,8 +177,8 @@ class Rollouts:
         # No index at all comes as an empty list, which torch takes for floats.
         index = index.nonzero().flatten() if index.dtype == torch.bool else index.long()
         return Rollouts(
-            {name: _rows(column, index) for name, column in self.rows.items()},
-            {name: _map(lambda leaf: leaf[index], c) for name, c in self.steps.items()},
+            {name: taken(column, index) for name, column in self.rows.items()},
+            {name: mapped(lambda leaf: leaf[index], c) for name, c in self.steps.items()},
             mask=self.mask[index],
             action_mask=self.action_mask[index],
             group=self.group[index],
@@ -212,11 +211,11 @@ class Rollouts:
         mask = inside.gather(1, order)[:, :t]
         return Rollouts(
             {
-                **{name: _rows(column, source) for name, column in self.rows.items()},
+                **{name: taken(column, source) for name, column in self.rows.items()},
                 "rollout": source,
                 "segment": segment,
             },
-            {name: _map(gather, column) for name, column in self.steps.items()},
+            {name: mapped(gather, column) for name, column in self.steps.items()},
             mask=mask,
             action_mask=gather(self.action_mask) & mask,
             group=self.group[source],
@@ -240,77 +239,10 @@ def _size(
     if mask is not None:
         return int(mask.shape[0]), int(mask.shape[1])
     for name, column in steps.items():
-        for leaf in _leaves(column):
+        for leaf in leaves(column):
             if leaf.ndim < 2:
                 raise ValueError(f"column {name!r} has shape {list(leaf.shape)}, not [n, t, ...]")
             return int(leaf.shape[0]), int(leaf.shape[1])
     if rows:
         return len(next(iter(rows.values()))), 1
     raise ValueError("rollouts need at least one column or a mask")
-
-
-def _factorize(ids: Sequence[Hashable] | Tensor) -> Int64[Tensor, " n"]:
-    """Number ids in order of appearance."""
-    plain = ids.tolist() if isinstance(ids, Tensor | np.ndarray) else ids
-    seen: dict[Hashable, int] = {}
-    return torch.tensor([seen.setdefault(i, len(seen)) for i in plain], dtype=torch.int64)
-
-
-def _nested(rows: Mapping[str, Column], name: str) -> list[Any] | None:
-    """What the mappings of a column hold below it; None where none of them holds it."""
-    head, _, path = name.partition(".")
-    if not path or head not in rows:
-        return None
-    found = list(rows[head])
-    for key in path.split("."):
-        found = [value.get(key) if isinstance(value, Mapping) else None for value in found]
-    return None if all(value is None for value in found) else found
-
-
-def _leaves(column: Column) -> Iterator[Any]:
-    if isinstance(column, Mapping):
-        for value in column.values():
-            yield from _leaves(value)
-    else:
-        yield column
-
-
-def _map(function: Callable[[Any], Any], column: Column) -> Column:
-    if isinstance(column, Mapping):
-        return {name: _map(function, value) for name, value in column.items()}
-    return function(column)
-
-
-def _rows(column: Column, index: Tensor) -> Column:
-    if isinstance(column, Tensor):
-        return column[index]
-    if isinstance(column, np.ndarray):
-        # numpy takes a tensor of one element for a number, and drops the axis.
-        return column[index.numpy()]
-    return [column[i] for i in index.tolist()]
-
-
-def _pad(columns: Sequence[Column], lengths: Sequence[int], name: str) -> Column:
-    if isinstance(columns[0], Mapping):
-        return {
-            key: _pad([column[key] for column in columns], lengths, f"{name}.{key}")
-            for key in columns[0]
-        }
-    arrays = [np.asarray(column) for column in columns]
-    for i, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
-        if len(array) != length:
-            raise ValueError(
-                f"episode {i}: column {name!r} has {len(array)} steps, the episode has {length}; "
-                "of observations give `obs` and `next_obs`, one of each per step"
-            )
-        # Assigning below would broadcast, and give every entry the same value.
-        if array.shape[1:] != arrays[0].shape[1:]:
-            raise ValueError(
-                f"episode {i}: column {name!r} has steps of shape {list(array.shape[1:])}, "
-                f"episode 0 of {list(arrays[0].shape[1:])}"
-            )
-    dtype = np.result_type(*arrays)
-    padded = np.zeros((len(arrays), max(lengths), *arrays[0].shape[1:]), dtype=dtype)
-    for i, array in enumerate(arrays):
-        padded[i, : lengths[i]] = array
-    return torch.from_numpy(padded)

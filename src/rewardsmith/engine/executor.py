@@ -23,6 +23,12 @@ def executor(
 ) -> Iterator[Execution]:
     """Run the rows of every reward inside this way.
 
+    It is set by a context variable: tasks of an event loop and ``asyncio.to_thread`` take it over,
+    a thread that is started plainly does not. There, start
+    ``threading.Thread(target=contextvars.copy_context().run, args=(work,))``, or submit
+    ``contextvars.copy_context().run`` to a pool of threads, a new copy each time. What threads
+    still score when this ends is given up: there, a ScoreError says that it was closed.
+
     Args:
         kind: ``"inline"``: here, one after the other. ``"processes"``: in worker processes, which
             are killed and replaced where a row hangs. ``"ray"``: on a Ray cluster.
@@ -35,6 +41,7 @@ def executor(
 
     Raises:
         ValueError: another kind, or arguments that do not go together.
+        SpecError: ``cache`` is no folder of a cache.
         ImportError: a package is missing, with the extra that brings it.
 
     Example:

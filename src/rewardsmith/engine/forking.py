@@ -1,12 +1,13 @@
 """Worker processes by a fork server: a fresh interpreter that forks before it has threads."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import forkserver, process, spawn
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from os import register_at_fork
 from typing import Any
 
 
@@ -17,6 +18,16 @@ class _Process(ForkServerProcess):
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing calls it that
         with _without_main():
             return ForkServerProcess._Popen(process_obj)
+
+    def terminate(self) -> None:
+        """End it, with what its row has started."""
+        try:
+            # Of one that is gone, the number may be another's.
+            if self.pid is not None and self.is_alive():
+                os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            # On its way up it is not a group of its own yet.
+            super().terminate()
 
 
 class _Context(ForkServerContext):
@@ -55,12 +66,30 @@ def context_of(preload: tuple[str, ...]) -> ForkServerContext:
     return context
 
 
+def see_to_server() -> None:
+    """Let go of a fork server whose address is gone: a cleaner of temporary files may take it."""
+    server: Any = forkserver._forkserver
+    with server._lock:
+        address = server._forkserver_address
+        if address is None or os.path.exists(address) or address.startswith("\0"):
+            return
+        # Its pipe stays open, for the processes that it has.
+        server._forkserver_pid = server._forkserver_address = server._forkserver_alive_fd = None
+        if not os.path.isdir(os.path.dirname(address)):
+            config: Any = process.current_process()._config  # type: ignore[attr-defined]
+            config.pop("tempdir", None)
+
+
 def _orphaned() -> None:
     """In a fork of this process: neither the fork server nor its processes are its own."""
     global _starting
     _starting = threading.Lock()
     server: Any = forkserver._forkserver
     server._lock = threading.Lock()
+    # Else the server, and its processes, outlive its own parent for as long as this lives.
+    if server._forkserver_alive_fd is not None:
+        with suppress(OSError):
+            os.close(server._forkserver_alive_fd)
     # Else it waits for a server that is another's child, and fails.
     server._forkserver_pid = server._forkserver_address = server._forkserver_alive_fd = None
     # Else the pool ends its parent's workers when it exits.
@@ -68,4 +97,4 @@ def _orphaned() -> None:
     mine.difference_update([child for child in mine if isinstance(child, _Process)])
 
 
-register_at_fork(after_in_child=_orphaned)
+os.register_at_fork(after_in_child=_orphaned)

@@ -8,8 +8,9 @@ import mmap
 import os
 import tempfile
 import time
-from pathlib import Path
-from typing import NamedTuple
+import weakref
+from multiprocessing.reduction import DupFd
+from typing import Any, NamedTuple
 
 QUEUED, LOADING, SENT = -3, -2, -1
 """A batch has not begun, still imports what it needs, or is done with its last row."""
@@ -28,25 +29,30 @@ class Note(NamedTuple):
 
 
 class Slate:
-    """Notes in a file: one per batch that is under way.
+    """Notes in a file without a name: one per batch that is under way.
+
+    It reaches a worker as an open file, when that starts: nothing lies about after a crash, and a
+    cleaner of temporary files finds nothing to take away. It is gone with its last reader.
 
     Args:
-        path: the file; None makes one, which :meth:`close` removes.
+        handle: the open file of another slate, which this takes over; None makes one.
         size: how many notes, where it is made.
     """
 
-    def __init__(self, path: str | None = None, size: int = 256) -> None:
-        self._own = path is None
-        if path is None:
-            handle, path = tempfile.mkstemp(prefix="rewardsmith-")
-            os.truncate(handle, size * _WORDS * 8)
-        else:
-            handle = os.open(path, os.O_RDWR)
-        self.path = path
+    def __init__(self, handle: int | None = None, size: int = 256) -> None:
+        if handle is None:
+            with tempfile.TemporaryFile(prefix="rewardsmith-") as file:
+                file.truncate(size * _WORDS * 8)
+                handle = os.dup(file.fileno())
+        self.handle = handle
+        # At exit the number may be another file's.
+        weakref.finalize(self, os.close, handle).atexit = False
         self._map = mmap.mmap(handle, 0)
-        os.close(handle)
         self._bytes = memoryview(self._map)
         self._times, self._numbers = self._bytes.cast("d"), self._bytes.cast("q")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (DupFd(self.handle),)
 
     def write(self, slot: int, batch: int, row: int, pid: int) -> None:
         """Note that a row begins now. The time goes first: read in between, the row is too new."""
@@ -66,10 +72,6 @@ class Slate:
             return Note(since, QUEUED, 0)
         return Note(since, (word & 0xFFFFFFFF) + QUEUED, pid)
 
-    def close(self) -> None:
-        """Unmap the file, and remove it where this made it."""
-        for view in (self._times, self._numbers, self._bytes):
-            view.release()
-        self._map.close()
-        if self._own:
-            Path(self.path).unlink(missing_ok=True)
+
+def _received(file: Any) -> Slate:
+    return Slate(file.detach())

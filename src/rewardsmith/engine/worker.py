@@ -1,5 +1,6 @@
 """What runs in a worker process. It imports no torch; neither do the rules that it runs."""
 
+import ctypes
 import os
 import pickle
 import signal
@@ -7,50 +8,81 @@ import sys
 import time
 from functools import lru_cache
 from importlib import import_module
+from multiprocessing import forkserver
 from typing import Any
 
 from ..core import decorate
 from ..core.errors import SpecError
-from ..core.outcome import Outcomes, score_each
+from ..core.outcome import Outcomes, score_each, told
 from ..core.rowcall import RowCall
 from ..core.source import is_of_project
 from .watch import LOADING, SENT, Slate
 
-_slates: dict[str, Slate] = {}
+_PR_SET_PDEATHSIG = 1
+
+_slate: Slate
 begun = False
 """Whether this process is a worker."""
 
 
-def begin(path: str) -> None:
+class UnreadableRows(Exception):  # noqa: N818 - it reads as what it is
+    """A batch holds a row that does not unpickle here."""
+
+
+def begin(slate: Slate) -> None:
     """Get ready, once per process.
 
     Args:
-        path: the file of notes.
+        slate: where to leave notes.
     """
     # The pool's own handler is Python, and does not run while a row hangs in C.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    global begun
+    # What rows start is in this group, and is ended with it.
+    os.setpgrp()
+    _end_with_master()
+    global begun, _slate
     begun = decorate.worker = True
-    _slates[path] = Slate(path)
+    _slate = slate
 
 
-def run(path: str, slot: int, batch: int, call: bytes, rows: bytes, share: float) -> Outcomes:
+def _end_with_master() -> None:
+    """Be killed where the calling process is gone, whatever a row is at; Linux has the means.
+
+    The fork server ends when nobody holds its pipe any more, and its children are killed with it.
+    """
+    if sys.platform != "linux":
+        return
+    # Before the pipe: until that is closed, the fork server cannot have ended.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
+    server: Any = forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+
+
+def run(slot: int, batch: int, call: bytes, rows: bytes, share: float) -> Outcomes:
     """Score rows until they are done or a share of time is over; those that are left come back.
 
     A worker that hangs takes what it has found along, so it does not keep that for long.
 
     Args:
-        path: the file of notes.
-        slot: this batch's place in it.
+        slot: this batch's place among the notes.
         batch: its number.
         call: a pickled :class:`~rewardsmith.core.rowcall.RowCall`.
         rows: the pickled columns of each row.
         share: seconds after which no further row is begun.
+
+    Raises:
+        SpecError: the function, or what it needs, does not import here.
+        UnreadableRows: a row does not unpickle here; none of them was run.
     """
-    slate, pid = _slates[path], os.getpid()
+    slate, pid = _slate, os.getpid()
     slate.write(slot, batch, LOADING, pid)
     function = _loaded(call)
-    columns = pickle.loads(rows)
+    try:
+        columns = pickle.loads(rows)
+    except BaseException as error:  # noqa: BLE001 - what rows are made of is the user's code
+        raise UnreadableRows(told(error)) from None
     over = time.monotonic() + share
 
     def going(row: int) -> bool:
@@ -68,9 +100,16 @@ def run(path: str, slot: int, batch: int, call: bytes, rows: bytes, share: float
 
 @lru_cache(maxsize=64)
 def _loaded(call: bytes) -> Any:
-    rowcall = _found(call)
-    for name in rowcall.preload:
-        import_module(name)
+    try:
+        rowcall = _found(call)
+        for name in rowcall.preload:
+            import_module(name)
+    except SpecError:
+        raise
+    except Exception as error:
+        raise SpecError(
+            f"the function, or what it needs, does not load in a worker: {told(error)}"
+        ) from error
     return rowcall.bound()
 
 

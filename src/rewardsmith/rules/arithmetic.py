@@ -18,7 +18,8 @@ class NotKnownError(Exception):
 
 _SPACE = re.compile(r"(?:\s|\\[,;:! ]|\\q?quad(?![A-Za-z])|~)*")
 _NUMERAL = re.compile(
-    r"(?P<whole>[1-9]\d{0,2}(?:(?:,(?:\\!)?|\{,\}|\\,|\\!)\d{3})+(?!\d)|\d+)?"
+    r"(?P<whole>[1-9]\d{0,2}(?:(?:,(?:\\!)?|\{,\}|\\[,! ])\d{3})+(?!\d)"
+    r"|[1-9]\d{0,2}(?: \d{3}){2,}(?![\d/])|\d+)?"
     r"(?:\.(?P<part>\d*)(?:\\(?:overline|bar)\{(?P<again>\d+)\})?)?"
     r"(?:[eE](?P<ten>[+-]?\d{1,5})(?![\d.]))?",
     re.ASCII,

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from .glyphs import visible
+
 LONGEST = 4000
 """Characters of the longest answer; what is longer is none."""
 _TRIES = 64
@@ -18,10 +20,13 @@ def find_answer(completion: str, where: str = AUTO, phrases: tuple[str, ...] = (
     end. In the rest the *last* answer counts:
 
     - ``boxed``: in ``\boxed{...}`` or ``\fbox{...}``, with its braces closed and something in it.
-      Boxes with nothing but ``,``, ``and``, ``or`` between them are one list.
-    - ``tag``: in ``<answer>...</answer>``.
-    - ``auto``: the later of these two; where there is neither, the rest of the line behind
-      ``####``, ``answer is``, ``answer:`` or ``answer =``.
+      Boxes with nothing but ``,``, ``;``, ``/``, ``and``, ``or`` or space of one line between them
+      are one list. A minus before it and a percent sign behind it belong to the answer; where a
+      power, a product, a fraction or digits touch it, the answer is all of that, which no one can
+      read.
+    - ``tag``: in ``<answer>...</answer>``; there, if it holds one, what ``auto`` finds.
+    - ``auto``: the latest of these two and of the rest of a line behind ``####``, ``answer is``,
+      ``answer:`` or ``answer =``.
     - ``last number``: the last number, whatever it is.
     - ``all``: all of it.
     - anything else is a marker, such as ``A:``: the rest of its line, or if that is empty the next
@@ -37,7 +42,7 @@ def find_answer(completion: str, where: str = AUTO, phrases: tuple[str, ...] = (
         found = _boxed(completion)
         text = found[0] if found else None
     elif where == TAG:
-        found = _tagged(completion)
+        found = _tagged(completion, PHRASES + phrases)
         text = found[0] if found else None
     elif where == AUTO:
         text = _auto(completion, PHRASES + phrases)
@@ -53,12 +58,12 @@ def find_answer(completion: str, where: str = AUTO, phrases: tuple[str, ...] = (
 
 
 def _auto(completion: str, phrases: tuple[str, ...]) -> str | None:
-    places = [place for place in (_boxed(completion), _tagged(completion)) if place]
-    if places:
-        return max(places, key=lambda place: place[1])[0]
-    low = _lower(completion)
+    places = [place for place in (_boxed(completion), _tagged(completion, phrases)) if place]
+    text, start = max(places, key=lambda place: place[1], default=(None, 0))
+    low = _lower(completion[start:])
     at, marker = max((low.rfind(marker), marker) for marker in phrases)
-    return None if at < 0 else _line(completion, at + len(marker))
+    line = None if at < 0 else _line(completion, start + at + len(marker))
+    return line or text
 
 
 PHRASES = ("####", "answer is", "answer:", "answer =")
@@ -73,7 +78,18 @@ def _lower(text: str) -> str:
 # --- boxes ----------------------------------------------------------------------------------------
 
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,9}\{|\\.|[{}]", re.DOTALL)
-_BETWEEN = re.compile(r"[\s$]*(?:,|,?\s*(?:and|or))[\s$]*")
+_BETWEEN = re.compile(
+    r"(?:[ \t$]|\\q?quad(?![A-Za-z])|\\[,;:! ]|~)*"
+    r"|[\s$]*(?:(?:[,;/&]|and\b|or\b|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\\l?or(?![A-Za-z])"
+    r"|\\q?quad(?![A-Za-z])|\\[,;:! ])[\s$]*){1,9}"
+)
+# What makes the box a part of something.
+_MINUS = re.compile(r"(?<![-\w)}])[-−]\$?\Z")
+_WITHIN = re.compile(
+    r"(?:\\(?:[dtc]?frac|sqrt)\s*(?:\[[^\[\]]{0,9}\])?\s*\{?|\}\s*\{|\^\s*\{?|\\pm)\s*\Z|[0-9]\Z"
+)
+_PERCENT = re.compile(r"\s{0,9}\$?\s?\\?%")
+_CONTINUED = re.compile(r"\$?(?:[.,]?[0-9]|[/*][0-9]|\s{0,9}(?:\^|\\(?:times|cdot)(?![A-Za-z])|×))")
 
 
 def _boxed(text: str) -> tuple[str, int] | None:
@@ -92,12 +108,22 @@ def _boxed(text: str) -> tuple[str, int] | None:
     if not boxes:
         return None
     begin, inner, close = boxes[-1]
-    answer = text[inner:close]
+    answer, end = text[inner:close], close + 1
     for before, inner, end_before in reversed(boxes[:-1]):
         if end_before > begin or not _BETWEEN.fullmatch(text, end_before + 1, begin):
             break
         answer, begin = text[inner:end_before] + ", " + answer, before
-    return answer, close
+    return _with_touching(text, begin, answer, end), close
+
+
+def _with_touching(text: str, begin: int, answer: str, end: int) -> str:
+    """A box's answer with what stands around it in the same expression."""
+    before = text[max(begin - 20, 0) : begin]
+    if _WITHIN.search(before) or _CONTINUED.match(text, end):
+        return text[max(begin - 20, 0) : end + 20]
+    if _MINUS.search(before):
+        answer = f"-({answer})"
+    return answer + "%" if _PERCENT.match(text, end) else answer
 
 
 def _places(text: str, command: str) -> Iterator[int]:
@@ -130,10 +156,19 @@ def _closed(text: str, start: int, end: int) -> list[tuple[int, int, int]]:
 # --- tags, markers, numbers -----------------------------------------------------------------------
 
 
-def _tagged(text: str) -> tuple[str, int] | None:
-    end = text.rfind("</answer>")
-    begin = text.rfind("<answer>", 0, max(end, 0))
-    return None if begin < 0 else (text[begin + 8 : end], end)
+_OPENED = ("<answer>", "<Answer>", "<ANSWER>")
+_CLOSED = ("</answer>", "</Answer>", "</ANSWER>")
+
+
+def _tagged(text: str, phrases: tuple[str, ...]) -> tuple[str, int] | None:
+    end = max(text.rfind(tag) for tag in _CLOSED)
+    begin = max(text.rfind(tag, 0, max(end, 0)) for tag in _OPENED)
+    if begin < 0:
+        return None
+    inner = text[begin + 8 : end]
+    if len(inner) > LONGEST:
+        return inner, end
+    return _auto(inner, phrases) or inner, end
 
 
 _MARKUP = " \t*_`#>-"
@@ -194,7 +229,9 @@ def _last_number(text: str) -> str | None:
 
 _TOKEN = re.compile(r"(?:<\|[A-Za-z_]{1,30}\|>|</s>|<eos>)\s*\Z")
 _WRAPPED = re.compile(
-    r"\\(?:boxed|fbox|text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox|displaystyle)\s*\{(.*)\}\Z", re.DOTALL
+    r"\\(?:boxed|fbox|text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox|displaystyle|underline"
+    r"|textcolor\s*\{[A-Za-z]{1,20}\})\s*\{(.*)\}\Z",
+    re.DOTALL,
 )
 _PAIRS = (("\\(", "\\)"), ("\\[", "\\]"))
 
@@ -202,10 +239,11 @@ _PAIRS = (("\\(", "\\)"), ("\\[", "\\]"))
 def clean(text: str) -> str:
     r"""An answer without what is only around it.
 
-    Goes away: space, ``*``, ``_`` and backquotes at the ends, special tokens (``<|im_end|>``,
-    ``</s>``), one period or comma at the end, ``$...$``, ``\(...\)``, ``\[...\]``, and a box or a
-    ``\text`` around all of it.
+    Goes away: space, ``*``, ``_`` and backquotes at the ends, characters that cannot be seen,
+    special tokens (``<|im_end|>``, ``</s>``), one period or comma at the end, ``$...$``,
+    ``\(...\)``, ``\[...\]``, and a box, a ``\text`` or a color around all of it.
     """
+    text = visible(text)
     for _ in range(8):
         before = text
         text = text.strip(" \t\r\n*_`\u00a0\u200b\ufeff")

@@ -12,7 +12,8 @@ class Form(NamedTuple):
     r"""How an answer is put together.
 
     ``kind`` is ``one``, ``list`` (items with commas, ``and``, ``or`` between them), ``union`` (with
-    ``\cup``), or the two brackets around the items, such as ``()``, ``[)`` and ``{}``.
+    ``\cup``), or the two brackets around the items, such as ``()``, ``[)`` and ``{}``, with or
+    without backslashes.
     """
 
     kind: str
@@ -38,11 +39,11 @@ def form_of(text: str) -> Form:
         return Form(UNION, _cut(text, unions))
     if commas or ors:
         return Form(LIST, tuple(item for item in _cut(text, commas + ors) if item))
-    if opening in ("(", "[", "\\{") and closes:
+    if opening in ("(", "[", "{", "\\{") and closes:
         closing = "\\}" if text.endswith("\\}") else text[-1]
         inner = text[len(opening) : -len(closing)]
         commas = _separators(inner, grouped=False)[0]
-        if (commas or opening == "\\{") and (opening == "\\{") == (closing == "\\}"):
+        if (commas or opening == "\\{") and ("{" in opening) == ("}" in closing):
             kind = opening[-1] + closing[-1]
             return Form(kind, _cut(inner, commas) if inner.strip() else ())
     return Form(ONE, (text,))
@@ -116,6 +117,39 @@ def is_name(text: str) -> bool:
     return all(_NAME.fullmatch(name.strip()) for name in names)
 
 
+def names_of(form: Form) -> tuple[str, ...] | None:
+    """The names in a list ``x = 5, y = 6``, if each item has one of its own."""
+    if form.kind != LIST or len(form.items) < 2:
+        return None
+    sides = [equation(item) for item in form.items]
+    names = tuple(canonical(side[0]) for side in sides if len(side) == 2 and is_name(side[0]))
+    return names if len(set(names)) == len(form.items) else None
+
+
+def spread(text: str) -> str:
+    """``(x, y) = (5, 6)`` as ``x = 5, y = 6``; else the text."""
+    sides = equation(text)
+    if len(sides) != 2 or sides[0][:1] != "(" or not is_name(sides[0]):
+        return text
+    names, values = sides[0][1:-1].split(","), form_of(sides[1])
+    if values.kind != "()" or len(values.items) != len(names):
+        return text
+    return ", ".join(f"{name.strip()} = {v}" for name, v in zip(names, values.items, strict=True))
+
+
+_DESCENDING = re.compile(r">=?|\\ge(?:q|qslant)?(?![A-Za-z])|\\gt(?![A-Za-z])")
+
+
+def ascending(text: str) -> str:
+    """``3 > x > 1`` as ``1 < x < 3``; else the text."""
+    signs = _DESCENDING.findall(text)
+    if len(signs) < 2 or "<" in text or "\\l" in text:
+        return text
+    turned = ["<" if sign in (">", "\\gt") else "\\le " for sign in reversed(signs)]
+    sides = [side.strip() for side in reversed(_DESCENDING.split(text))]
+    return "".join(f"{side} {sign} " for side, sign in zip(sides, turned, strict=False)) + sides[-1]
+
+
 _MEMBER = re.compile(
     r"(?P<name>[A-Za-z]|\\[A-Za-z]+)\s*\\in(?![A-Za-z])\s*(?P<set>.*)\Z", re.DOTALL
 )
@@ -136,47 +170,18 @@ def set_of(text: str) -> str:
 
 
 _LAYOUT = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~")
+_SAME_COMMANDS = (
+    (re.compile(r"\\[dt]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\[cl]?dots(?:[bcmi])?(?![A-Za-z])|\.\.\."), r"\\ldots"),
+)
 _SPACES = re.compile(r"(?<![^\W_]) | (?![^\W_])")
 _ONE_IN_BRACES = re.compile(r"([_^])\{(\w)\}(?!\w)")
 
 
 def canonical(text: str) -> str:
     """A text without differences in layout."""
-    text = _LAYOUT.sub(" ", plain(text)).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+    text = _LAYOUT.sub(" ", plain(text))
+    if "\\" in text or "..." in text:
+        for written, same in _SAME_COMMANDS:
+            text = written.sub(same, text)
     return _ONE_IN_BRACES.sub(r"\1\2", _SPACES.sub("", " ".join(text.split())))
-
-
-_LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]{2,}")
-_FUNCTIONS = frozenset({
-    "arccos", "arcsin", "arctan", "cos", "cosh", "cot", "csc", "deg", "det", "exp", "frac",
-    "gcd", "inf", "infinity", "infty", "lcm", "ln", "log", "max", "min", "mod", "oo", "pi",
-    "sec", "sin", "sinh", "sqrt", "tan", "tanh",
-})  # fmt: skip
-_STOP = frozenset({
-    "and", "any", "are", "but", "can", "for", "if", "is", "no", "not", "off", "or", "per",
-    "the", "was", "yes",
-})  # fmt: skip
-_IGNORED = re.compile(r"\d\s*_|'|\\prime", re.ASCII)
-_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-z]{1,12}\}")
-
-
-def is_maths(text: str) -> bool:
-    """Whether a text can be an expression: no words, no primes, no digits with an index in it.
-
-    Math-verify would take a word for a product of letters, and drop a prime and the base of
-    ``12_5``.
-    """
-    if _IGNORED.search(text):
-        return False
-    letters = _LETTERS.findall(_ENVIRONMENT.sub(" ", text))
-    words = (word for word in letters if word[0] != "\\")
-    return all(
-        word.lower() in _FUNCTIONS or (len(word) <= 3 and word.lower() not in _STOP)
-        for word in words
-    )
-
-
-def case_differs(gold: str, answer: str) -> bool:
-    """Whether a letter is large in one place and small in another: math-verify makes all small."""
-    letters = set("".join(re.sub(r"\\[A-Za-z]+", " ", gold + " " + answer)))
-    return any(c.isupper() and c.lower() in letters for c in letters)

@@ -8,7 +8,7 @@ _SIGNS = {
     "∕": "/", "⁄": "/", "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,", "\u2007": r"\,", "’": "'",
 }  # fmt: skip
 _COMMANDS = {
-    "±": r"\pm ", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ",
+    "±": r"\pm ", "√": r"\sqrt ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ",
     "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
     "≈": r"\approx ", "…": r"\ldots ", "ℝ": r"\mathbb{R}", "°": r"^\circ ",
     "℃": r"^\circ C", "℉": r"^\circ F",
@@ -21,9 +21,9 @@ _GREEK = {
     "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
 _GLYPHS = _SIGNS | _COMMANDS
-_FOREIGN = "(?:(?![\x00-\x7f])[^\\W\\d_])"
+_FOREIGN = r"(?![\x00-\x7f])[^\W\d_]"
 # More of them make a word.
-_VARIABLES = re.compile(f"(?<!{_FOREIGN})[{''.join(_GREEK)}]{{1,2}}(?!{_FOREIGN})")
+_VARIABLES = re.compile(rf"(?<![^\W\d_a-zA-Z])[{''.join(_GREEK)}]{{1,2}}(?!{_FOREIGN})")
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+", strict=True))
 _RAISED_RUN = re.compile(f"[{''.join(_RAISED)}]+")
 _LEFT_RIGHT = re.compile(r"\\(?:left|right)(?![A-Za-z])")

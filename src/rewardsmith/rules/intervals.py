@@ -10,10 +10,12 @@ from .verdict import Verdict
 Interval: TypeAlias = tuple[int, int]
 """The first and the last year; years before our era are negative."""
 
-# Before or behind these digits stand no year: 1901.5, 12,5, 5th century.
+# Digits next to a letter or a decimal point are no year: 5th century, 1901.5.
 _YEAR = re.compile(
-    r"(?P<sign>[-\u2212\u2013])?(?<![\w.])(?P<digits>\d{1,6})(?:['\u2019]?(?P<decade>s)(?!\w))?"
-    r"(?:\s{0,3}(?:(?P<before>B\.?\s?C\.?(?:\s?E\b\.?)?)|(?P<after>A\.?\s?D|C\.?\s?E))(?!\w))?"
+    r"(?:(?<!\w)(?P<prior>A\.?\s?D\.?)\s{0,3})?"
+    r"(?P<sign>[-\u2212\u2013])?(?<![\w.])"
+    r"(?P<digits>\d{1,6})(?:['\u2019]?(?P<decade>s)(?!\w))?"
+    r"(?:\s{0,3}(?:(?P<before>B\.?\s?C\.?(?:\s?E\b)?)|(?P<after>A\.?\s?D|C\.?\s?E))(?!\w))?"
     r"(?![^\W_]|[.]\d)",
     re.IGNORECASE,
 )
@@ -111,7 +113,7 @@ def _years(text: str) -> list[Interval]:
     if len(ends) == 2 and not any(signed):
         numbers[1] = _written_out(text, *ends)
     eras = [bool(sign or end["before"]) for sign, end in zip(signed, ends, strict=True)]
-    bare = [not end["after"] and not eras[i] for i, end in enumerate(ends)]
+    bare = [not (eras[i] or end["prior"] or end["after"]) for i, end in enumerate(ends)]
     if len(ends) == 2:
         eras[0] |= bare[0] and bool(ends[1]["before"])
         eras[1] |= bare[1] and bool(ends[0]["before"]) and numbers[1] < numbers[0]

@@ -8,18 +8,20 @@ from importlib import import_module
 from numbers import Integral, Rational, Real
 from typing import Any, NamedTuple
 
+from .expressions import case_differs, is_maths, outgrows, unwrapped
 from .extraction import AUTO, clean, find_answer
 from .forms import (
     LIST,
     ONE,
     Form,
+    ascending,
     canonical,
-    case_differs,
     equation,
     form_of,
-    is_maths,
     is_name,
+    names_of,
     set_of,
+    spread,
 )
 from .glyphs import plain
 from .numbers import Number, read
@@ -130,7 +132,7 @@ def same(gold: Number, answer: Number) -> bool:
 
 def equal(gold: str, answer: str, *, fast: bool = True, depth: int = 0) -> bool:
     """Whether two answers are the same, by their form and then item by item."""
-    gold, answer = plain(gold), plain(answer)
+    gold, answer = unwrapped(plain(gold)), unwrapped(plain(answer))
     if canonical(gold) == canonical(answer):
         return True
     numbers = (read(gold), read(answer)) if fast else (None, None)
@@ -144,20 +146,24 @@ def equal(gold: str, answer: str, *, fast: bool = True, depth: int = 0) -> bool:
     forms = form_of(gold), form_of(answer)
     if forms[0].kind == forms[1].kind == ONE:
         return _same_one(gold, answer, numbers[0], fast, depth)
+    names = names_of(forms[0]), names_of(forms[1])
+    if (names[0] is None) != (names[1] is None):
+        return _same_in_order(*forms, fast=fast, depth=depth)
     if _comparable(*forms):
         return _same_items(*forms, fast=fast, depth=depth)
     if forms[0].kind in _INTERVALS and _relation(answer):
         return _symbolic(gold, answer)
     if forms[1].kind in _INTERVALS and _relation(gold):
         return _symbolic(gold, answer)
-    spread = _both_signs(gold), _both_signs(answer)
-    if any(spread):
-        return equal(spread[0] or gold, spread[1] or answer, fast=fast, depth=depth + 1)
+    both = _both_signs(gold), _both_signs(answer)
+    if any(both):
+        return equal(both[0] or gold, both[1] or answer, fast=fast, depth=depth + 1)
     return False
 
 
 def _alike(gold: str, answer: str) -> tuple[str, str]:
     """Two answers without a name or a unit that only one of them has."""
+    gold, answer = ascending(spread(gold)), ascending(spread(answer))
     left, right = equation(gold), equation(answer)
     if len(left) == 1 and len(right) == 2 and is_name(right[0]):
         answer = right[1]
@@ -188,15 +194,31 @@ def _same_items(gold: Form, answer: Form, *, fast: bool, depth: int) -> bool:
     def same(a: str, b: str) -> bool:
         return equal(a, b, fast=fast, depth=depth + 1)
 
-    unordered = gold.kind in _SETS or gold.kind == "union"
     if "{}" not in (gold.kind, answer.kind) and len(gold.items) != len(answer.items):
         return False
-    if not unordered:
+    if gold.kind == answer.kind == LIST:
+        # Each item once: 1, 2, 2 is not 1, 1, 2.
+        left = list(answer.items)
+        for item in gold.items:
+            found = next((i for i, other in enumerate(left) if same(item, other)), None)
+            if found is None:
+                return False
+            del left[found]
+        return True
+    if gold.kind not in _SETS and gold.kind != "union":
         return all(map(same, gold.items, answer.items))
     # Each way round: a set may say a thing twice.
     return all(any(same(a, b) for b in answer.items) for a in gold.items) and all(
         any(same(a, b) for a in gold.items) for b in answer.items
     )
+
+
+def _same_in_order(gold: Form, answer: Form, *, fast: bool, depth: int) -> bool:
+    """Whether ``x = 5, y = 6`` is ``5, 6`` or ``(5, 6)``: only one of them has names."""
+    if {gold.kind, answer.kind} - {LIST, "()"} or len(gold.items) != len(answer.items):
+        return False
+    values = [[equation(item)[-1] for item in form.items] for form in (gold, answer)]
+    return all(equal(a, b, fast=fast, depth=depth + 1) for a, b in zip(*values, strict=True))
 
 
 def _same_one(gold: str, answer: str, number: Number | None, fast: bool, depth: int) -> bool:
@@ -218,8 +240,8 @@ def _same_one(gold: str, answer: str, number: Number | None, fast: bool, depth: 
     ):
         return True
     if "\\pm" in gold or "\\pm" in answer:
-        spread = _both_signs(gold), _both_signs(answer)
-        return all(spread) and equal(str(spread[0]), str(spread[1]), fast=fast, depth=depth + 1)
+        both = _both_signs(gold), _both_signs(answer)
+        return all(both) and equal(str(both[0]), str(both[1]), fast=fast, depth=depth + 1)
     if number is not None:
         gold = f"\\frac{{{number.value.numerator}}}{{{number.value.denominator}}}"
     return _symbolic(gold, answer)
@@ -239,7 +261,7 @@ def _relation(text: str) -> bool:
 def _symbolic(gold: str, answer: str) -> bool:
     if not is_maths(gold) or not is_maths(answer):
         return " ".join(gold.casefold().split()) == " ".join(answer.casefold().split())
-    if case_differs(gold, answer):
+    if case_differs(gold, answer) or outgrows(answer, gold):
         return False
     # Imported late: it loads sympy, which most answers do not need.
     return bool(import_module(f"{__package__}.symbolic").equal(gold, answer))

@@ -92,7 +92,7 @@ _CARDINALS = frozenset({
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
     "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
     "nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-    "hundred", "thousand", "lakh", "crore", "dozen", "score", "gross", "grand", "bil", "bln",
+    "hundred", "thousand", "lakh", "crore", "dozen", "score", "grand", "bil", "bln",
     "mil", "mln",
 })  # fmt: skip
 _ORDINALS = frozenset({
@@ -103,7 +103,7 @@ _ORDINALS = frozenset({
 _NO_UNIT = frozenset({
     "above", "actually", "almost", "and", "approx", "approximately", "around", "base", "basis",
     "below", "between", "but", "cubed", "divided", "doubled", "either", "else", "equal",
-    "equals", "error", "except", "factorial", "false", "few", "guess", "halved", "if",
+    "equals", "error", "except", "factorial", "false", "few", "gross", "guess", "halved", "if",
     "incorrect", "infinity", "instead", "is", "isn't", "less", "maybe", "minus", "mod",
     "modulo", "more", "negative", "neither", "never", "no", "nope", "nor", "not", "off", "or",
     "over", "perhaps", "permille", "pi", "plus", "point", "possibly", "power", "ppm",
@@ -164,8 +164,7 @@ def is_unit(text: str, *, letters: bool = False) -> bool:
         return False  # 5 of ..., 5 a day
     return all(
         word.lower() in _JOINING
-        or (len(word) > 2 or letters or is_known(word))
-        and not _counts(word.lower())
+        or ((len(word) > 2 or letters or is_known(word)) and not _counts(word.lower()))
         for word in words
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from .extraction import AUTO, find_answer
 from .forms import equation, is_name
 from .maths import gold_answer, written
-from .numbers import Number, read
+from .numbers import Number, is_unit, read
 from .units import NONE, Unit, unit_of
 from .verdict import Verdict
 
@@ -55,6 +55,8 @@ def grade(
         found = sides[1]
     about = _ABOUT.match(found)
     number = read(found[about.end() :] if about else found, letters=True)
+    if number is not None and number.unit and not right.unit and not is_unit(number.unit):
+        number = None  # 5 x and 5 K are other numbers than 5, unless units are asked for
     if number is None:
         return Verdict(0.0, f"{found[:80]!r} is no number")
     factor = Fraction(1)
@@ -102,7 +104,8 @@ def _unit(text: str) -> Unit:
 
 @lru_cache(maxsize=4096)
 def _gold(text: str) -> Number:
-    number = gold_answer(text).number
+    right = gold_answer(text)
+    number = right.number or read(right.text, letters=True)
     if number is None:
         raise ValueError(f"gold {text[:80]!r} is no number")
     return number

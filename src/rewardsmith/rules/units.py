@@ -56,7 +56,9 @@ _METRIC = _table({
     "Wh": (3600000, "g m^2 s^-2"), "V volt": (1000, "g m^2 s^-3 ampere^-1"),
     "Ω ohm": (1000, "g m^2 s^-3 ampere^-2"), "eV": (1, "electronvolt"),
 })  # fmt: skip
-_SYMBOLS = frozenset("m g s l L A K mol Hz N Pa J W Wh V Ω eV".split())
+_SYMBOLS = frozenset({
+    "m", "g", "s", "l", "L", "A", "K", "mol", "Hz", "N", "Pa", "J", "W", "Wh", "V", "Ω", "eV",
+})  # fmt: skip
 _FOOT, _POUND = Fraction(3048, 10000), Fraction(45359237, 100000)
 _MPH, _KPH = _FOOT * 5280 / 3600, Fraction(1000, 3600)
 # These take none. Feet, pounds and gallons are defined by these numbers.

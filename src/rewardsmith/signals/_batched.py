@@ -7,7 +7,16 @@ import numpy as np
 import torch
 
 from ..core.outcome import Outcome, Status
+from ..core.rowcall import MISSING
 from ..core.scores import Scores
+
+
+def lacking(names: Sequence[str], row: Sequence[Any]) -> Outcome | None:
+    """The outcome of a row that lacks one of its columns; None where it has them all."""
+    for name, cell in zip(names, row, strict=True):
+        if cell is MISSING:
+            return 0.0, Status.FAILED, f"this row has no column {name!r}"
+    return None
 
 
 def scores_from(outcomes: Sequence[Outcome], info: Mapping[str, Any] | None = None) -> Scores:

@@ -21,7 +21,9 @@ class BoxIoU(RowReward):
     """The intersection over union of a completion's last box with the reference, in [0, 1].
 
     A box is ``[x1, y1, x2, y2]`` or ``(x1, y1), (x2, y2)`` with x1 < x2 and y1 < y2, in the same
-    units as the reference. A completion without one, or whose last one has no area, scores 0 with
+    units as the reference. What is thought, up to ``</think>``, does not count (where a template
+    opened the thought, put :class:`~rewardsmith.transforms.View` before it with its ``prefill``).
+    A completion without one, or whose last one has no area, scores 0 with
     the reason. That the reward is the overlap itself, and not a threshold on it, is our reading.
 
     Args:

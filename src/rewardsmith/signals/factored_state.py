@@ -10,9 +10,9 @@ from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores
 from ..ops.embeddings import Vectors, encode, trigrams
-from ..rules.factored_state import Item, Similarity, attainment, parse, texts
+from ..rules.factored_state import Item, Similarity, attainment, parse, repeated, texts
 from ..rules.text import text_of
-from ._batched import scores_from
+from ._batched import lacking, scores_from
 
 Tables: TypeAlias = tuple[list[Item], list[Item]]
 """The objects of a state, and those of its goal."""
@@ -34,8 +34,10 @@ class FactoredState(Reward):
 
     Similarities are cosines of an encoder's vectors (the paper found all-MiniLM-L6-v2 best);
     without one, of trigram counts, which know spelling and no meaning. Equal texts have similarity
-    1. A state that cannot be read, or is empty, scores 0; a goal that cannot be read, or has no
-    object, fails the row.
+    1. A state that cannot be read, or is empty, scores 0, and so does one that names an object more
+    than once, and more often than its goal does: it would be paid for the best of its guesses
+    (:func:`~rewardsmith.rules.factored_state.repeated`; our rule). A goal that cannot be read, or
+    has no object, fails the row.
 
     Args:
         goal: the column of goals.
@@ -68,13 +70,13 @@ class FactoredState(Reward):
         self.declare(needs=(goal, state), granularity="outcome")
 
     def forward(self, rollouts: Rollouts) -> Scores:
-        columns = [
-            rollouts.column(name, needed_by=self.label()) for name in (self.state, self.goal)
-        ]
+        names = (self.state, self.goal)
+        columns = [rollouts.column(name, needed_by=self.label()) for name in names]
         outcomes: list[Outcome] = []
         tables: dict[int, Tables] = {}
         for i, row in enumerate(zip(*columns, strict=True)):
-            outcome, read = _read(*row)
+            absent = lacking(names, row)
+            outcome, read = _read(*row) if absent is None else (absent, None)
             outcomes.append(outcome)
             if read is not None:
                 tables[i] = read
@@ -134,6 +136,10 @@ def _read(state: Any, goal: Any) -> tuple[Outcome, Tables | None]:
         return (0.0, Status.SCORED, str(error)), None
     if not given:
         return (0.0, Status.SCORED, "the state is empty"), None
+    again = repeated(given, wanted)
+    if again is not None:
+        why = f"the state has {again[:40]!r} more than once, and more often than the goal"
+        return (0.0, Status.SCORED, why), None
     return (0.0, Status.UNSCORED, ""), (given, wanted)
 
 

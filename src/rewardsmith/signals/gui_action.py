@@ -29,9 +29,10 @@ class GuiAction(RowReward):
 
     ``R_act`` is 1 if the JSON object in the last of the blocks has the reference's kind, its point
     lies in the reference's box (borders included) and its other arguments are those of the
-    reference. ``R_fmt`` is 1 if all blocks are there, each once and in order. What is wrong stands
-    in ``info["why"]``. The exact comparison of arguments, and that only space may stand between
-    blocks, are our reading.
+    reference. An action that contradicts itself (two kinds, points in two places) and one that is
+    only thought are wrong. ``R_fmt`` is 1 if all blocks are there, each once and in order. What is
+    wrong stands in ``info["why"]``. The exact comparison of arguments, and that only space may
+    stand between blocks, are our reading.
 
     It is the first of two stages. In the second a whole task is scored: 1 or 0 by a judge of the
     trajectory plus the mean form of its turns. That is a sum of two parts, whose judge leaves the

@@ -29,7 +29,8 @@ WEIGHTS = {"decision": 0.5, "format": 0.2, "evidence": 0.2, "length": 0.1}
 class Screening(RowReward):
     """1 for the right decision among a few labels, ``-penalty`` for a wrong one.
 
-    How a decision is found: :func:`~rewardsmith.rules.screening.decision_of`. A completion without
+    How a decision is found in what follows the thought:
+    :func:`~rewardsmith.rules.screening.decision_of`. A completion without
     a clear one scores like a wrong one, with the reason in ``info["why"]``: were silence cheaper
     than an error, a policy would learn silence.
 

@@ -15,7 +15,7 @@ from ..core.rollouts import Rollouts
 from ..core.scores import Scores
 from ..ops.embeddings import Floats, Vectors, WordFrequencies, cosine, encode, norms
 from ..rules.text import text_of
-from ._batched import scores_from
+from ._batched import lacking, scores_from
 
 Pair: TypeAlias = tuple[str, str]
 """A completion's text and its reference's."""
@@ -147,6 +147,10 @@ class SemanticSimilarity(Reward):
         outcomes: list[Outcome] = []
         pairs: dict[int, Pair] = {}
         for i, row in enumerate(zip(*columns, strict=True)):
+            absent = lacking(names, row)
+            if absent is not None:
+                outcomes.append(absent)
+                continue
             outcome: Outcome = (0.0, Status.UNSCORED, "")
             try:
                 said, wanted = (_text(*cell) for cell in zip(names, row, strict=True))

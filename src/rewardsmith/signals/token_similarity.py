@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ..core.catalog import Paper, method
 from ..core.errors import SpecError
-from ..core.execution import Execution, Inline, evaluate
+from ..core.execution import Execution, Inline
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.rowcall import RowCall
-from ..core.rows import scores_of
+from ..core.rows import evaluate_columns, scores_of
 from ..core.scores import Scores
 from ..rules.text import text_of
 from ..rules.verdict import Verdict
@@ -150,8 +150,7 @@ class TokenSimilarity(Reward):
             return _similarity(view(completion), text_of(gold), embed, self.longest)
 
         call = RowCall(grade, names, text=True)
-        rows = list(zip(*columns, strict=True))
-        return scores_of(evaluate(call, rows, Execution(Inline())))
+        return scores_of(evaluate_columns(call, columns, Execution(Inline())))
 
 
 def _similarity(text: str, gold: str, embed: Embed, longest: int) -> float | Verdict:
