@@ -69,6 +69,20 @@ def test_every_row_in_its_place(cluster: None, jobs: Path) -> None:
     assert bool((scores.status == Status.SCORED).all())
 
 
+def test_what_the_caller_has_set_up_stays(
+    cluster: None, jobs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    context = ray.data.DataContext.get_current()
+    node = ray.get_runtime_context().get_node_id()
+    for shown in (True, False):
+        monkeypatch.setattr(context, "enable_progress_bars", shown)
+        capfd.readouterr()
+        scored(jobs, "letters", texts(64))
+        assert context.enable_progress_bars is shown
+        assert "Running Dataset" not in capfd.readouterr().err
+    assert ray.get_runtime_context().get_node_id() == node
+
+
 def test_workers_import_no_torch(cluster: None, jobs: Path) -> None:
     assert scored(jobs, "torch", texts(8)).values.tolist() == [0.0] * 8
 

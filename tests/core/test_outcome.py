@@ -158,3 +158,15 @@ def test_values_are_shown_in_a_line() -> None:
     assert shown("a" * 100) == f"str '{'a' * 36}..."
     assert shown(1.5) == "float 1.5"
     assert shown(Rude()) == "Rude (RuntimeError while it was told)"
+
+
+@pytest.mark.parametrize("length", [500, 501, 5_000_000])
+def test_long_messages_are_cut(length: int) -> None:
+    """Each row keeps its own, and it may hold the whole text of the row."""
+    text = "a" * (length - 3) + "end"
+    message = told(ValueError(text))
+    assert len(message) < 600
+    assert message.startswith("raised ValueError: aaa")
+    assert message.endswith("end")
+    assert (f"({length:,} letters)" in message) == (length > 500)
+    assert (message == f"raised ValueError: {text}") == (length <= 500)

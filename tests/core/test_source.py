@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -215,6 +216,142 @@ def test_versions_of_what_is_installed(load: Load, monkeypatch: pytest.MonkeyPat
         monkeypatch.syspath_prepend(str(Path(sys.path[0])))
     assert source._version("yaml").startswith("yaml 6")
     assert source._version("json") == "json"
+
+
+# --- files that were edited since -----------------------------------------------------------------
+
+EDITED = """
+import functools
+
+LIMIT = 3
+SIZES = (1, 2)
+WORDS = ["a"]
+MODEL = None
+
+def doubled(call):
+    @functools.wraps(call)
+    def inner(value):
+        return 2 * call(value)
+    return inner
+
+def helper(x, by=2.0, *, plus=1):
+    return [y + LIMIT for y in [x]][0] * by + plus
+
+class Box:
+    edge = 5
+
+    def size(self):
+        return 1.5
+
+    @property
+    def half(self):
+        return 0.5
+
+    @staticmethod
+    def fixed():
+        return 2.5
+
+@doubled
+def wrapped(x):
+    return x - 0.5
+
+def unused():
+    return 7
+
+def model():
+    global MODEL
+    MODEL = MODEL or Box()
+    return MODEL
+
+def score(value):
+    return helper(value) + wrapped(1) + model().size() + len(WORDS) + SIZES[0] in {"p", "q"}
+"""
+
+
+def edited(load: Load, old: str, new: str, name: str = "score") -> str | None:
+    """The digest of a function whose file was edited after it was imported."""
+    call = load(EDITED, name)
+    path = Path(module(call).__file__ or "")
+    assert old in EDITED
+    path.write_text(EDITED.replace(old, new))
+    source._parsed.cache_clear()
+    return code_digest(call)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return helper(value)", "return helper(value + 1)"),
+        ("[0] * by", "[0] / by"),
+        ("y + LIMIT for", "y - LIMIT for"),
+        ("by=2.0", "by=3.0"),
+        ("plus=1", "plus=True"),
+        ("LIMIT = 3", "LIMIT = 4"),
+        ("SIZES = (1, 2)", "SIZES = (2, 1)"),
+        ("return 1.5", "return 1.75"),
+        ("return 0.5", "return 0.75"),
+        ("return 2.5", "return 2.75"),
+        ("x - 0.5", "x - 0.25"),
+        ("return 2 * call", "return 3 * call"),
+        ('"p", "q"', '"p", "r"'),
+        ("def helper(x, by=2.0, *, plus=1)", "def helper(x, *, by=2.0, plus=1)"),
+    ],
+)
+def test_a_file_that_was_edited_since_has_no_digest(load: Load, old: str, new: str) -> None:
+    """Else the old code's results were kept under the new code's name, for ever."""
+    assert edited(load, old, new) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return 7", "return 8"),
+        ("import functools", "import functools\n\n# The first of all.\n\n"),
+        ("LIMIT = 3", "LIMIT   =   3  # of all"),
+        ("    return helper(value)", "\n\n    return helper(value)"),
+    ],
+)
+def test_what_was_edited_beside_it_does_not_matter(load: Load, old: str, new: str) -> None:
+    assert edited(load, old, new) == code_digest(load(EDITED))
+
+
+def test_a_file_that_was_not_edited_is_as_it_was(load: Load, tmp_path: Path) -> None:
+    call = load(EDITED)
+    before = code_digest(call)
+    # It runs, which changes what its file holds; and it is loaded from compiled files, elsewhere.
+    call(1.0)
+    module(call).WORDS.append("b")
+    code_digest.cache_clear()
+    assert code_digest(call) == before
+    folder = tmp_path / "compiled"
+    folder.mkdir()
+    (folder / "compiled_mine.py").write_text(EDITED)
+    code = (
+        "from compiled_mine import score\n"
+        "from rewardsmith.core.source import code_digest\n"
+        "print(code_digest(score))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == before
+    assert list(folder.glob("__pycache__/compiled_mine*"))
+
+
+@pytest.mark.parametrize(("new", "kept"), [("value + 1", False), ("value  # the same", True)])
+def test_another_file_that_was_edited_since(load: Load, new: str, kept: bool) -> None:
+    code = "from helpers_e import near\ndef score(value):\n    return near(value)\n"
+    call = load(code, helpers_e="def near(value):\n    return value\n")
+    path = Path(sys.modules["helpers_e"].__file__ or "")
+    path.write_text(path.read_text().replace("return value", f"return {new}"))
+    assert (code_digest(call) is not None) == kept
 
 
 # --- what is no plain function --------------------------------------------------------------------

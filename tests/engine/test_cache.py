@@ -207,7 +207,7 @@ def test_what_is_no_cache_is_told(tmp_path: Path) -> None:
     (damaged / "cache.db").write_bytes(b"no database at all" * 1000)
     for folder in (tmp_path / "file", damaged):
         with (
-            pytest.raises(SpecError, match="it is no cache .*; remove it or name another folder"),
+            pytest.raises(SpecError, match=r"it is no cache .*; remove it or name another folder"),
             executor("inline", cache=folder),
         ):
             pass
@@ -224,12 +224,13 @@ def test_a_cache_that_fails_loses_nothing(
         raise error("database or disk is full")
 
     monkeypatch.setattr(cache._cache, verb, failing)
+    execution, rows = Execution(Inline(), cache), [(1.0,), ("raise",)]
     with pytest.warns(RuntimeWarning, match="disk is full; rows are scored without it") as caught:
-        for value in (1.0, 2.0):
-            found = evaluate(SCORE, [(value,), ("raise",)], Execution(Inline(), cache))
-            assert (found.values.tolist(), found.status.tolist()) == ([value, 0.0], [0, 3])
-            assert found.origin.tolist() == [RAN, RAN]
+        twice = [evaluate(SCORE, rows, execution) for _ in range(2)]
     assert len(caught) == 1
+    for found in twice:
+        assert (found.values.tolist(), found.status.tolist()) == ([1.0, 0.0], [0, 3])
+        assert found.origin.tolist() == [RAN, RAN]
     monkeypatch.undo()
     expected = CACHED if verb == "get" else RAN
     assert origins(cache, SCORE, [(1.0,), (3.0,)]) == [expected, RAN]

@@ -471,9 +471,7 @@ def test_an_address_of_the_fork_server_may_be_cleaned_away(tmp_path: Path) -> No
         "    second = jobs.workers_of(pool)\n"
         "    print(len(second), second != first, jobs.workers_of(other) == there)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "1 True True\n", done.stderr
 
 
@@ -631,7 +629,9 @@ def test_workers_that_cannot_begin_end_it() -> None:
     # A row's own death is the row's; this takes down every worker before its first row.
     with (
         Processes(1, timeout=5.0) as processes,
-        pytest.raises(ScoreError, match="workers end before they score a row: .*'inline' shows why"),
+        pytest.raises(
+            ScoreError, match=r"workers end before they score a row: .*'inline' shows why"
+        ),
     ):
         processes.run(RowCall(jobs.score, ("value",), preload=("tests.engine.deadly",)), [(1.0,)])
 

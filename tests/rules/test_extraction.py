@@ -31,7 +31,7 @@ AUTO = {
     r"<answer>6</answer> \boxed{5}": "5",
     r"<answer>\boxed{6}</answer>": "6",
     r"The answer is 5. \boxed{6}": "6",
-    r"\boxed{6}. The answer is 5.": "6",
+    r"\boxed{6}. The answer is 5.": "5",
     "The answer is 18.": "18",
     "The final answer is $18$. I hope it is correct.": "18",
     "Answer: 18": "18",
@@ -51,6 +51,23 @@ AUTO = {
     r"<think>\boxed{1}": None,
     r"reasoning without a beginning \boxed{1} </think> \boxed{2}": "2",
     "\\boxed{" + "9" * 5000 + "}": None,
+    "\\boxed{18}\n#### 17": "17",
+    "\\boxed{18}\n#### ": "18",
+    r"-\boxed{18}": "-(18)",
+    r"- \boxed{18}": "18",
+    r"\boxed{18}\%": "18%",
+    r"\boxed{18}^2": r"\boxed{18}^2",
+    r"\frac{1}{\boxed{18}}": r"\frac{1}{\boxed{18}}",
+    r"\boxed{18} \times 10^3": r"\boxed{18} \times 10^3",
+    r"5 + \boxed{5} = 10": "5",
+    r"**\boxed{18}**": "18",
+    r"\boxed{17}\text{ or }\boxed{18}": "17, 18",
+    r"\boxed{17}; \boxed{18}": "17, 18",
+    r"\boxed{17}/\boxed{18}": "17, 18",
+    r"\boxed{17} \quad \boxed{18}": "17, 18",
+    "\\boxed{18}\n\\boxed{18}": "18",
+    "<ANSWER>18</ANSWER>": "18",
+    "<answer>The answer is 18</answer>": "18",
 }
 
 
@@ -122,6 +139,10 @@ CLEANED = {
     "18<|im_end|>": "18",
     "18</s>": "18",
     "`18`": "18",
+    "1\u200b8\u200e": "18",
+    "cafe\u0301": "café",
+    r"\underline{18}": "18",
+    r"\textcolor{red}{18}": "18",
     "1 < 2 > 1": "1 < 2 > 1",
 }
 
@@ -137,7 +158,7 @@ def test_what_was_found_is_clean(text, where):
     assert found is None or (found and found == clean(found))
 
 
-@given(st.lists(st.sampled_from(["\\boxed{", "\\fbox{", "{", "}", "1", "x ", "\\{"]), max_size=20))
+@given(st.lists(st.sampled_from(["\\boxed{", "\\fbox{", "{", "}", "y", "x ", "\\{"]), max_size=20))
 def test_the_last_box_is_the_one_that_closes_last(pieces):
     """A slow search: of every box with its matching brace, the one whose brace is last."""
     text = "".join(pieces)

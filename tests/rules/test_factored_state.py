@@ -167,7 +167,7 @@ def test_a_goal_never_has_too_much_of_itself(goal: list[Item]) -> None:
     ],
 )
 def test_an_attribute_has_one_value(state: str) -> None:
-    with pytest.raises(ValueError, match="twice|too large"):
+    with pytest.raises(ValueError, match=r"twice|too large"):
         parse(state)
 
 

@@ -1,13 +1,17 @@
 import json
 import random
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith.rules.maths import equal, gold_answer, grade, same
+from rewardsmith.rules.maths import written as as_text
 from rewardsmith.rules.numbers import Number, read
 from rewardsmith.rules.verdict import Verdict
 
@@ -149,16 +153,81 @@ def test_golds(gold):
 
 
 @pytest.mark.parametrize(
-    "gold", [None, "", "  ", "####", r"\boxed{}", float("nan"), float("inf"), True, [18], b"18"]
+    "gold",
+    [
+        None,
+        "",
+        "  ",
+        "####",
+        r"\boxed{}",
+        float("nan"),
+        float("inf"),
+        True,
+        [18],
+        b"18",
+        np.bool_(True),
+        np.nan,
+        np.array([18]),
+        torch.tensor(float("nan")),
+    ],
 )
 def test_what_is_no_gold(gold):
     with pytest.raises(ValueError, match="gold"):
         grade(r"\boxed{18}", gold)
 
 
-def test_a_gold_that_no_one_can_read():
-    with pytest.raises(ValueError, match="cannot be read"):
-        grade(r"\boxed{x}", r"\frac{")
+@pytest.mark.parametrize(
+    "gold", [r"\frac{", "上海", "да", "부산", "Σπάρτη", "6 元", r"p\land q", r"\|v\|", r"A \to B"]
+)
+def test_a_gold_that_no_one_can_read_is_a_text(gold):
+    assert value(f"<answer>{gold}</answer>", gold) == 1.0
+    for answer in ("7", "cat", "x", "北京", r"\frac{1", "+"):
+        assert value(f"<answer>{answer}</answer>", gold) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gold", "text"),
+    [
+        (np.float64(1), "1.0"),
+        (np.float32(0.1), "0.1"),
+        (np.float16(0.1), "0.1"),
+        (np.int64(5), "5"),
+        (np.str_("x"), "x"),
+        (np.array(np.float32(0.1)), "0.1"),
+        (torch.tensor(0.1), "0.1"),
+        (torch.tensor(3), "3"),
+        (Decimal("0.10"), "0.10"),
+        (Fraction(1, 3), "1/3"),
+        (1e-7, "1e-07"),
+    ],
+)
+def test_golds_of_other_types(gold, text):
+    assert (as_text(gold), type(as_text(gold))) == (text, str)
+    assert value(f"<answer>{text}</answer>", gold) == 1.0
+    assert value("<answer>7</answer>", gold) == 0.0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["(" * 40 + "6" + ")" * 40, "{" * 1000, "^".join("x" * 301), "x^-" * 100 + "x", "x" * 4000,
+     "[" * 9, r"\log " * 300],
+)  # fmt: skip
+def test_what_is_made_to_take_long_is_another_answer(answer, monkeypatch):
+    asked = pytest.fail
+    monkeypatch.setattr("rewardsmith.rules.symbolic.equal", lambda *a: asked(f"parsed {a}"))
+    assert value(f"<answer>{answer}</answer>", "5") == 0.0
+
+
+@pytest.mark.parametrize(
+    "answer", ["9^{9^{9^9}}", r"\binom{10^9}{5\cdot 10^8}", "100000000!", r"\sqrt{((x))}"]
+)
+def test_what_is_only_hard_is_asked(answer, monkeypatch):
+    monkeypatch.setattr("rewardsmith.rules.symbolic.equal", lambda *a: True)
+    assert value(f"<answer>{answer}</answer>", "5") == 1.0
+
+
+def test_brackets_around_brackets_say_nothing():
+    assert value("<answer>" + "(" * 300 + "5" + ")" * 300 + "</answer>", "5") == 1.0
 
 
 def test_a_gold_is_read_once():
@@ -226,6 +295,17 @@ EQUAL = [
     (r"18\pi", r"18\pi \text{ square units}"),
     (r"2\sqrt{3} \text{ cm}", r"\sqrt{12}"),
     (r"(x, y) = (1, 2)", "(1, 2)"),
+    (r"(x, y) = (1, 2)", "y = 2, x = 1"),
+    ("x = 5, y = 6", "5, 6"),
+    ("x = 5, y = 6", "y = 6, x = 5"),
+    ("x = 5, y = 6", "(5, 6)"),
+    ("1, 2, 2", "2, 1, 2"),
+    ("{1, 2}", r"\{2, 1\}"),
+    ("1 < x < 3", "3 > x > 1"),
+    (r"1,2,\ldots,10", r"1, 2, \dots, 10"),
+    ("λ + 1", r"1 + \lambda"),
+    ("ΣΠΆΡΤΗ", "Σπάρτη"),
+    ("北京, 上海", "上海，北京"),
 ]
 DIFFERENT = [
     ("Paris", "Parsi"),
@@ -257,6 +337,17 @@ DIFFERENT = [
     (r"(2, \infty)", r"\{x \mid x \ge 2\}"),
     (r"18\pi \text{ cm}", r"18\pi \text{ m}"),
     ("5 apples", "5 apples 6"),
+    ("x = 5, y = 6", "6, 5"),
+    ("x = 5, y = 6", "(6, 5)"),
+    ("x = 5, y = 6", r"\{5, 6\}"),
+    ("1, 2, 2", "1, 2, 1"),
+    ("1 < x < 3", r"3 > x \ge 1"),
+    ("18", r"18\approx20"),
+    ("18", r"18\ldots"),
+    ("18", "18 == 20"),
+    ("3.5", r"2\frac{3}{2}"),
+    ("3", r"2\frac{3}{2}"),
+    ("A", r"A \to B"),
 ]
 
 
@@ -293,3 +384,9 @@ def test_no_text_breaks_it(text, gold):
     # Without sympy: what it makes of garbage is tested by itself.
     found = [c for c in text if c not in "xyz\\"]
     assert value("<answer>" + "".join(found).replace("<", "") + "</answer>", gold) in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("text", ["1 000 000", r"1\ 000\ 000", "1,000,000", r"1000000^\circ C"])
+def test_forms_that_only_the_exact_reader_knows(text):
+    assert equal("1000000", text)
+    assert not equal("1000001", text)

@@ -79,7 +79,11 @@ UNREAD = [
     "5m", "3 ab", "5xy", "2 4/3", "1/2(3)", "1/0", "0^0", "0^-1", "4^{1/2}", "18 or 19",
     "18 and 20", "5 to 6", "5 of 6", "5 out of 6", "5 not 6", "3 halves", "2 thirds", "18 is wrong",
     "18 x", "(1,234)", "10:30", "5!", r"\pm 5", "not 5", "one", "1\x008", "\x00", "\ud800",
-    "5\ud800", "2,", "5%%", "5% of 3", "12 hours 30 minutes", "9^{9^{9^9}}", "10^9999", "9" * 3000,
+    "5\ud800", "2,", "5%%", "5% of 3", "12 hours 30 minutes", "1 000",
+    "18 twenty", "18 point five", "18 lakh", "18 sevenths",
+    "18 hundredths", "18 zillion", "18 millionths", "18 gross", "18 less two", "18 base eight",
+    "18 basis points", "18 more", "18 nope", "18 equals nineteen", "18 K", "$18 K",
+    "9^{9^{9^9}}", "10^9999", "9" * 3000,
     "(" * 50 + "5" + ")" * 50, "-" * 100 + "5", "٣x", "1.2.3",
 ]  # fmt: skip
 

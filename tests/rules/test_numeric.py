@@ -1,6 +1,7 @@
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,17 @@ UNITS = [
     ("3 apple", "3 apples", 1, 1, 1),
     ("3 pears", "3 apples", 0, 0, 1),
     ("3 apples per day", "3 apples/day", 1, 1, 1),
+    ("0.005 kN", "5 N", 1, 1, 0),
+    ("5 N m", "5 J", 1, 1, 1),
+    ("5 dB", "5 dB", 1, 1, 1),
+    ("5 MB", "5 GB", 0, 0, 1),
+    (r"5 \Omega", "5 Ω", 1, 1, 1),
+    ("293.15 K", "293.15 K", 1, 1, 1),
+    ("20 degrees Celsius", "20 °C", 1, 1, 1),
+    ("20 °F", "20 °C", 0, 0, 1),
+    ("60 miles per hour", "60 mph", 1, 1, 1),
+    ("18 K", "18", 0, 0, 0),
+    ("18 x", "18", 0, 0, 0),
 ]
 
 
@@ -81,7 +93,9 @@ def test_what_is_no_gold(gold):
         value("5", gold)
 
 
-@pytest.mark.parametrize("gold", [5, 5.0, Fraction(5), "5", "#### 5"])
+@pytest.mark.parametrize(
+    "gold", [5, 5.0, Fraction(5), "5", "#### 5", np.float32(5), np.int64(5), "5 eV", "5 J/K"]
+)
 def test_golds(gold):
     assert value("5", gold) == 1.0
 

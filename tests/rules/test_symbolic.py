@@ -31,6 +31,8 @@ EQUAL = [
     r"\begin{pmatrix} 1 & 2 \\ 3 & \frac{8}{2} \end{pmatrix}"),
     ("10^{9999}", r"\frac{10^{10000}}{10}"),
     (r"f(x) + 1", "1 + f(x)"),
+    (r"\tan x", r"\frac{\sin x}{\cos x}"),
+    ("2^{2^x}", "4^{2^{x-1}}"),
 ]  # fmt: skip
 DIFFERENT = [
     ("1/2^{99}", "1/2^{98}"),
@@ -59,6 +61,11 @@ DIFFERENT = [
     (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
     ("10^{9999}", "10^{9998}"),
     ("3 ab", "3"),
+    ("x+20", "|x+20|"),
+    ("x+20", r"\sqrt{(x+20)^2}"),
+    ("x", r"\max(x,-20)"),
+    ("x", r"\frac{|x+11|+x+11}{2}-11"),
+    ("y=x+20", "y=|x+20|"),
 ]  # fmt: skip
 
 
@@ -98,8 +105,7 @@ def test_what_cannot_be_compared_is_another(gold, answer):
 
 @pytest.mark.parametrize("gold", ["", r"\frac{", "}{"])
 def test_a_gold_that_says_nothing(gold):
-    with pytest.raises(ValueError, match="cannot be read"):
-        equal(gold, "5")
+    assert equal(gold, "5") is False
 
 
 def test_it_works_in_any_thread():

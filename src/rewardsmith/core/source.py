@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
+from .loaded import as_loaded
+
 _OURS = __name__.partition(".")[0]
 _Import: TypeAlias = ast.Import | ast.ImportFrom
 _Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -28,8 +30,9 @@ _Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def code_digest(call: Callable[..., Any]) -> str | None:
     """The digest of a function, or of another callable that stands at the top of its file.
 
-    None of what has no source, or no name there: what it does is not in its class alone. It is of
-    the code as it was when first asked for.
+    None of what has no source, or no name there: what it does is not in its class alone. None too
+    where a file was edited since it was imported, or an import hook has made something else of it.
+    It is of the code as it was when first asked for.
     """
     module = sys.modules.get(str(getattr(call, "__module__", "")))
     path = _file(module)
@@ -42,7 +45,10 @@ def code_digest(call: Callable[..., Any]) -> str | None:
     tree = _parsed(path, path.stat().st_mtime_ns)
     if not _statements(tree, top):
         return None
-    pieces = [inner, *sorted(set(_pieces(tree, top, module)))]
+    try:
+        pieces = [inner, *sorted(set(_pieces(tree, top, module, path)))]
+    except _EditedError:
+        return None
     return hashlib.sha256("\n".join(pieces).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -65,8 +71,16 @@ def _name_in(module: ModuleType, call: Any) -> str | None:
     return next((key for key, value in vars(module).items() if value is call), None)
 
 
-def _pieces(tree: ast.Module, top: str, module: ModuleType) -> Iterator[str]:
-    """The code behind a name of a file, and behind every name that it uses."""
+class _EditedError(Exception):
+    """A file does not say what was imported of it."""
+
+
+def _pieces(tree: ast.Module, top: str, module: ModuleType, path: Path) -> Iterator[str]:
+    """The code behind a name of a file, and behind every name that it uses.
+
+    Raises:
+        _EditedError: the file says something else by now.
+    """
     seen = {module.__name__}
     names, pending = {top}, [top]
     while pending:
@@ -82,6 +96,8 @@ def _pieces(tree: ast.Module, top: str, module: ModuleType) -> Iterator[str]:
                 elif isinstance(node, ast.Name) and node.id not in names:
                     names.add(node.id)
                     pending.append(node.id)
+    if _is_local(module, path, "") and not as_loaded(module, path, tree, names):
+        raise _EditedError
 
 
 def _anonymous(statement: ast.stmt, name: str) -> ast.stmt:
@@ -183,7 +199,10 @@ def _files(module: ModuleType, root: str, seen: set[str]) -> Iterator[str]:
         yield _version(module.__name__.partition(".")[0])
         return
     yield hashlib.sha256(path.read_bytes()).hexdigest()
-    for node in ast.walk(_parsed(path, path.stat().st_mtime_ns)):
+    tree = _parsed(path, path.stat().st_mtime_ns)
+    if _is_local(module, path, "") and not as_loaded(module, path, tree, list(vars(module))):
+        raise _EditedError
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from _imported(node, module, seen)
 

@@ -136,9 +136,7 @@ class Run:
                 return True
             number = next(_numbers)
             try:
-                future = self.pool.schedule(
-                    worker.run, (slot, number, self.call, data, _SHARE)
-                )
+                future = self.pool.schedule(worker.run, (slot, number, self.call, data, _SHARE))
             except RuntimeError:
                 self.waiting.append(rows)
                 if self.pool.active:

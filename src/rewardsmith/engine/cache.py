@@ -20,7 +20,6 @@ from ..core.outcome import Outcome, Status
 from ..core.rowcall import RowCall
 from ..core.source import code_digest
 
-
 _PICKLED = 4
 """How diskcache marks what it would unpickle."""
 _BROKEN = (sqlite3.Error, OSError, diskcache.Timeout)

@@ -135,9 +135,16 @@ def _blocks(text: str) -> list[_Block]:
             found, thinking = [], False
         elif tag[0] == "<think>":
             thinking = True
-        elif not thinking and not (found and found[-1].fault):
+        elif not thinking:
             found.append(_block(text, at))
             at = found[-1].end
+            if found[-1].fault:
+                # Was it thought? Only the last place is tried: the decoder counts all lines before
+                # each error.
+                over = text.rfind("</think>", at)
+                if over < 0:
+                    break
+                found, at = [], over + len("</think>")
     return [] if thinking else found
 
 

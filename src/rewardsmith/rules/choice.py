@@ -56,8 +56,8 @@ def grade(
 
     - a letter: ``B``, ``(B)``, ``B.``, ``"B"``, ``Option B``, ``I choose B``, ``\text{B}``; small
       ones only alone or in brackets;
-    - a letter and a text behind ``.``, ``,`` or ``;``: ``B. 42``. In brackets and behind ``:``, ``=``
-      or a dash it has to be the text of this choice, if there are ``options``;
+    - a letter and a text behind ``.``, ``,`` or ``;``: ``B. 42``. In brackets and behind ``:``,
+      ``=`` or a dash it has to be the text of this choice, if there are ``options``;
     - a letter and a reason or a judgment: ``B because ...``, ``B is correct``;
     - the text of exactly one of ``options``.
 
@@ -167,11 +167,11 @@ def _against(letter: str, rest: str, said: dict[str, str | None], texts: dict[st
 
 def _others(rest: str, texts: dict[str, str]) -> frozenset[str]:
     """The letters of choices in a text."""
-    found = {
-        (match[1] or match[2] or match[3]).upper()
+    found = frozenset(
+        str(match[1] or match[2] or match[3]).upper()
         for match in _OTHER.finditer(rest)
         if not _ARTICLE.match(rest, match.start())
-    }
+    )
     return found & (frozenset(texts) or _LETTERS)
 
 

@@ -58,10 +58,10 @@ def find_answer(completion: str, where: str = AUTO, phrases: tuple[str, ...] = (
 
 
 def _auto(completion: str, phrases: tuple[str, ...]) -> str | None:
-    places = [place for place in (_boxed(completion), _tagged(completion, phrases)) if place]
-    text, start = max(places, key=lambda place: place[1], default=(None, 0))
+    box, tag = _boxed(completion), _tagged(completion, phrases)
+    text, start = tag if tag and (not box or tag[1] > box[1]) else box or (None, 0)
     low = _lower(completion[start:])
-    at, marker = max((low.rfind(marker), marker) for marker in phrases)
+    at, marker = max([(low.rfind(marker), marker) for marker in phrases])
     line = None if at < 0 else _line(completion, start + at + len(marker))
     return line or text
 
@@ -161,8 +161,8 @@ _CLOSED = ("</answer>", "</Answer>", "</ANSWER>")
 
 
 def _tagged(text: str, phrases: tuple[str, ...]) -> tuple[str, int] | None:
-    end = max(text.rfind(tag) for tag in _CLOSED)
-    begin = max(text.rfind(tag, 0, max(end, 0)) for tag in _OPENED)
+    end = max([text.rfind(tag) for tag in _CLOSED])
+    begin = max([text.rfind(tag, 0, end) for tag in _OPENED]) if end >= 0 else -1
     if begin < 0:
         return None
     inner = text[begin + 8 : end]
