@@ -1,9 +1,9 @@
 """What scoring costs at its limits: per row, with poisoned rows, and at a million rows.
 
 (1) Four functions of a row under `@reward`, from rollouts to scores with statuses, inline.
-(2) A thousand answers of which 1 % never end (power towers, huge binomials and factorials, a regular
-expression that backtracks), on two workers with a deadline of 1 s. (3) `rewardsmith score` on one and on two
-million rows: time, and the peak memory of the whole process tree.
+(2) A thousand answers of which 1 % never end (power towers, huge binomials and factorials, a
+regular expression that backtracks), on two workers with a deadline of 1 s. (3) `rewardsmith score`
+on one and on two million rows: time, and the peak memory of the whole process tree.
 
     python benchmarks/scoring_limits.py [--json] [--rows N]
 """

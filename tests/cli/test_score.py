@@ -199,7 +199,7 @@ def test_an_interrupt_is_told(work, score):
     (work / "stop.yaml").write_text("reward: {function: {call: ./functions.py:stopped}}")
     code, _, complaint = score("stop.yaml", "data.hdf5", "--out", "out.parquet")
     assert code == 1
-    assert complaint == "interrupted; the same command goes on from here\n"
+    assert complaint == "interrupted; 0 rows are kept, the same command goes on from there\n"
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -209,6 +209,47 @@ def test_all_solutions_of_gsm8k(work, score):
     assert "3,957 scored" in said
 
 
+def test_reasons_and_errors_are_told(work, score):
+    write("data.jsonl", ["I do not know", "break", "break", "\\boxed{7}"])
+    Path("told.yaml").write_text(
+        "reward: {weighted_sum: {parts: {maths: {math_answer: {}}, "
+        "words: {function: {call: ./functions.py:words}}}}}"
+    )
+    code, said, _ = score("told.yaml", "data.jsonl", "--why")
+    assert code == 0
+    assert "2 x words: raised RuntimeError: no words for it" in said
+    assert column("why/maths")[0]
+    assert column("why/maths")[3] is None
+    assert "_error" not in pq.read_schema("out.parquet").names
+    # Asked again, the summary comes from the file.
+    code, said, _ = score("told.yaml", "data.jsonl", "--why")
+    assert "done already" in said
+    assert "2 failed, 2 scored" in said
+
+
+def test_a_router_reads_the_columns_of_the_rows_that_it_has(work, score):
+    Path("routed.yaml").write_text(
+        "reward: {router: {parts: {maths: {math_answer: {}}, "
+        "letters: {choice: {options: choices}}}}}"
+    )
+    rows = [{"completion": "\\boxed{4}", "answer": "4", "task": "maths"}]
+    Path("shard.jsonl").write_text(json.dumps(rows[0]))
+    assert score("routed.yaml", "shard.jsonl")[0] == 0
+    assert column("reward") == [1.0]
+    rows += [{"completion": "(B)", "answer": "B", "task": "letters"}]
+    Path("both.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert score("routed.yaml", "both.jsonl", "--out", "both.parquet")[0] == 0
+    assert column("status", "both.parquet") == ["scored", "failed"]
+    assert column("error", "both.parquet")[1].endswith("this row has no column 'choices'")
+
+
+def test_a_column_that_is_called_something_that_is_not_there(work, score):
+    Path("alias.yaml").write_text("columns: {answer: answr}\nreward: {math_answer: {}}")
+    code, _, complaint = score("alias.yaml", "data.jsonl")
+    assert code == 2
+    assert "no column 'answr' to be 'answer'; did you mean 'answer'?" in complaint
+
+
 # --- diff and cache -------------------------------------------------------------------------------
 
 
@@ -300,7 +341,7 @@ def test_bad_data_is_one_line(work, score, data, message):
         (["own.jsonl", "--columns", "reward"], "the labels have a column 'reward' of their own"),
         (["data.jsonl", "--diff", "short.parquet"], "--diff: it has 1 rows, the data has 6"),
         (["data.jsonl", "--diff", "six.parquet", "--out", "six.parquet"], "it is the file that is"),
-        (["data.jsonl", "--workers", "2"], "--executor inline: inline, rows run one after"),
+        (["data.jsonl", "--workers", "2"], "--executor: inline, rows run one after"),
         (["data.jsonl", "--executor", "threads"], "no executor 'threads'"),
         (["data.jsonl", "--out", "functions.py/x.parquet"], "cannot write it: Not a directory"),
     ],

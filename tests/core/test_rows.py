@@ -68,7 +68,7 @@ def test_statuses_reasons_and_errors() -> None:
     }
     # The reason of a score is none of its errors.
     assert scores.info["why"].tolist() == ["", "half of it", "", "", "", ""]
-    assert "why" not in Broken()(Rollouts({"value": [0.5, "raise"]})).info
+    assert Broken()(Rollouts({"value": [0.5, "raise"]})).info["why"].tolist() == ["", ""]
 
 
 def test_a_missing_column_names_who_needs_it() -> None:

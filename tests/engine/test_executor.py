@@ -40,6 +40,13 @@ def test_it_holds_inside_and_nowhere_else() -> None:
     assert current() is None
 
 
+def test_a_row_has_ten_seconds_where_nobody_says() -> None:
+    for given, seconds in (({}, 10.0), ({"timeout": None}, None), ({"timeout": 2.0}, 2.0)):
+        with executor("processes", workers=1, **given) as execution:
+            assert isinstance(execution.executor, Processes)
+            assert execution.executor.timeout == seconds
+
+
 def test_it_ends_with_an_error_as_well() -> None:
     with pytest.raises(KeyError), executor("inline"):
         raise KeyError

@@ -35,12 +35,13 @@ class Piece:
     """A number for each row's group, the same in every run."""
 
 
-def table(scores: Scores, piece: Piece, *, steps: bool = False) -> pa.Table:
+def table(scores: Scores, piece: Piece, *, steps: bool = False, why: bool = False) -> pa.Table:
     """One row per rollout: ``row``, ``reward``, ``status``, ``error``, and each part's by path.
 
     ``reward`` is the sum over steps (undiscounted) where the reward is dense. With ``steps``, the
-    lists ``steps`` and ``steps/<path>`` hold a value per step, null where none was scored. Notes
-    for the summary: ``_group``, and ``_seconds/<path>`` and ``_origin/<path>`` of parts that say.
+    lists ``steps`` and ``steps/<path>`` hold a value per step, null where none was scored. With
+    ``why``, ``why/<path>`` holds the reasons that rules gave. Notes for the summary: ``_error``,
+    ``_group``, and ``_seconds/<path>`` and ``_origin/<path>`` of parts that say.
     """
     n = len(scores)
     columns = {
@@ -49,6 +50,7 @@ def table(scores: Scores, piece: Piece, *, steps: bool = False) -> pa.Table:
         "reward": _rewards(scores),
         "status": _statuses(scores),
         "error": pa.array(_errors(scores, piece), pa.string()),
+        "_error": pa.array(_errors(scores, None), pa.string()),
     }
     parts = sorted(scores.walk(), key=lambda part: part[0])
     for path, part in parts[1:]:
@@ -57,6 +59,9 @@ def table(scores: Scores, piece: Piece, *, steps: bool = False) -> pa.Table:
     for path, part in parts:
         if steps and part.at is not None:
             columns[f"steps/{path}" if path else "steps"] = _steps(part, piece.rollouts)
+        if why and "why" in part.info:
+            reasons = [_writable(text) or None for text in part.info["why"]]
+            columns[f"why/{path}" if path else "why"] = pa.array(reasons, pa.string())
         for note in NOTES:
             if note in part.info:
                 columns[f"_{note}/{path}"] = pa.array(part.info[note])
@@ -76,10 +81,11 @@ def _statuses(scores: Scores) -> pa.Array:
     return pa.array(_NAMES[scores.status.numpy()], pa.string())
 
 
-def _errors(scores: Scores, piece: Piece) -> list[str | None]:
+def _errors(scores: Scores, piece: Piece | None) -> list[str | None]:
+    """What went wrong, with its place if the piece says it."""
     found: list[str | None] = [None] * len(scores)
     for i, (path, message) in scores.errors.items():
-        place = f"{piece.places[i]}: " if piece.places else ""
+        place = f"{piece.places[i]}: " if piece is not None and piece.places else ""
         found[i] = _writable(f"{place}{path}: {message}" if path else place + message)
     return found
 

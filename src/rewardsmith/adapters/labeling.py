@@ -65,6 +65,7 @@ def label(
     at_once: int = 1,
     raises: bool = False,
     steps: bool = False,
+    why: bool = False,
 ) -> Iterator[int]:
     """Score what is not labeled yet; yields how many rows are done. :meth:`Labels.finish` is left.
 
@@ -76,6 +77,7 @@ def label(
         at_once: chunks that are under way together, each in a thread of its own.
         raises: whether a row that broke ends the work.
         steps: whether to write what dense rewards say of each step.
+        why: whether to write the reasons that rules gave.
 
     Raises:
         SpecError: the data does not have what the reward needs.
@@ -93,7 +95,7 @@ def label(
         scores = _scored(reward, piece, source)
         if raises:
             _raise(scores, piece)
-        return table(scores, piece, steps=steps)
+        return table(scores, piece, steps=steps, why=why)
 
     for result in _in_order(scored, pieces, at_once):
         labels.append(result)
@@ -149,7 +151,7 @@ def check(reward: Reward, source: Source, *, chunk: int, rows: int) -> None:
     Raises:
         SpecError: a column is missing, or the reward compares rollouts that chunks would part.
     """
-    for name in sorted(reward.needs - set(source.columns)):
+    for name in sorted(reward.always_needs - set(source.columns)):
         if any(path.rpartition("/")[2] == name for path in source.text):
             problem = (
                 f"column {name!r} holds text; per step, rewards of whole rollouts read numbers"

@@ -115,7 +115,10 @@ def _parsed(lines: Iterable[bytes], file: str, skip: int = 0) -> Iterator[Record
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SpecError(f"no JSON: {error}", file=file, line=number) from None
+            told = error
+            if isinstance(error, json.JSONDecodeError):
+                told = f"{error.msg} (column {error.pos + 1})"  # type: ignore[assignment]
+            raise SpecError(f"no JSON: {told}", file=file, line=number) from None
         if not isinstance(values, dict):
             raise SpecError(
                 f"a row is a JSON object, this is {type(values).__name__}", file=file, line=number

@@ -34,6 +34,8 @@ class Rows:
         columns: the columns to read, by our names.
         group: the column that says who is compared with whom, by their name; default ``names``'s.
         copied: columns to hand through, by their names.
+        required: those of ``columns`` that are MISSING in every row if the file does not have them,
+            instead of being left out.
 
     Raises:
         SpecError: with file and line: it cannot be read, holds no rows or none of a column's; also
@@ -49,6 +51,7 @@ class Rows:
         columns: Collection[str] = (),
         group: str | None = None,
         copied: Sequence[str] = (),
+        required: Collection[str] = (),
     ) -> None:
         self.name = "standard input" if data == "-" else data
         places = {ours: (names or {}).get(ours, ours) for ours in (*columns, *(names or {}))}
@@ -61,12 +64,17 @@ class Rows:
                 raise SpecError(
                     f"there is no column {column!r}{nearest(column, theirs)}", file=data
                 )
+        for ours, path in (names or {}).items():
+            if path not in theirs and ours != "group":
+                hint = nearest(path, theirs)
+                raise SpecError(f"there is no column {path!r} to be {ours!r}{hint}", file=data)
         for column in copied:
             if column in RESERVED or column.startswith("_"):
                 raise SpecError(f"the labels have a column {column!r} of their own", file=data)
         self._copied = list(copied)
         found = {ours: path for ours, path in places.items() if path in theirs}
-        self._names = {o: path for o, path in found.items() if o in columns and o != "group"}
+        read = found | {name: name for name in required if name not in found}
+        self._names = {o: path for o, path in read.items() if o in columns and o != "group"}
         self.columns = sorted({*theirs, *found, *(["group"] if self._group else [])})
         """Every name that rollouts of this file could have."""
 

@@ -14,7 +14,7 @@ from ..core.execution import CACHED, RAN, TWIN
 
 _EDGES = np.geomspace(1e-7, 1e4, 11 * 50 + 1)
 """Latencies are counted in bins 4.7 % wide, so that memory does not grow with rows."""
-_SLOWEST = 5
+_SLOWEST, _KINDS = 5, 1000
 
 
 class Slow(NamedTuple):
@@ -103,11 +103,17 @@ class Tally:
     def __init__(self) -> None:
         self.parts: dict[str, Part] = {}
         self.statuses: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        """What went wrong, with its part; of the kinds that came first."""
         self.slowest: list[Slow] = []
 
     def add(self, table: pa.Table) -> None:
         """Take in the next rows."""
         self.statuses.update(table["status"].to_pylist())
+        if "_error" in table.column_names:
+            for error in table["_error"].drop_null().to_pylist():
+                if error in self.errors or len(self.errors) < _KINDS:
+                    self.errors[error] += 1
         groups = _numbers(table, "_group")
         for name in table.column_names:
             if name == "reward" or name.startswith("reward/"):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ..adapters.diff import Change
     from ..adapters.tally import Part, Tally
 
+_ERRORS = 5
+"""Kinds of errors that are listed, the most frequent first."""
 _SHOWN = 20
 """Changed rows that are listed; the others are counted."""
 
@@ -37,6 +39,10 @@ def show_tally(tally: "Tally") -> None:
             times = [_seconds(part.percentile(q)) for q in (0.5, 0.9, 0.99)]
             table.add_row(path or "reward", *ran, *times)
         console.print(table)
+    for error, n in tally.errors.most_common(_ERRORS):
+        console.print(f"{n:,} x {error}", markup=False)
+    if len(tally.errors) > _ERRORS:
+        console.print(f"and {len(tally.errors) - _ERRORS:,} other errors: see the column error")
     if tally.slowest:
         slow = sorted(tally.slowest, reverse=True)
         told = ", ".join(f"row {s.row} ({s.path or 'reward'}, {_seconds(s.seconds)})" for s in slow)

@@ -104,6 +104,9 @@ def score(
         Path | None,
         typer.Option(metavar="OLD.parquet", help="Show the rows whose verdict is another now."),
     ] = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Also write the reasons that rules gave: `why/PART`.")
+    ] = False,
     gamma: Annotated[
         float | None,
         typer.Option(help="The learner's discount factor, for potential shaping."),
@@ -136,6 +139,7 @@ def score(
         limit=limit,
         gamma=gamma,
         steps=steps,
+        why=why,
         diff=diff,
     )
     own = [] if reward.stem == "reward" else [reward.stem]

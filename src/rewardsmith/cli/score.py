@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _EVERY = 5.0
 """Seconds between two lines, where there is no bar."""
-_TIMEOUT = 10.0
-"""Seconds that a row may take in a worker, where nobody says."""
 _EPISODES, _ROWS, _RAY_ROWS = 64, 2048, 16384
 """How many are scored together, where nobody says."""
 
@@ -45,12 +43,16 @@ class Options:
     limit: int | None
     gamma: float | None
     steps: bool
+    why: bool
     diff: Path | None
 
 
 def score_command(reward_file: Path, data: str, out: Path, options: Options) -> None:
     """Score every row of a file; exits 1 if that was interrupted or a row raised."""
     try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         from ..adapters.labeling import check, label, tag
         from ..adapters.labels import Labels
         from ..adapters.tally import Tally
@@ -70,6 +72,7 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
         # First, so that nothing that is done is touched if it is not to be had.
         _enter(stack, reward, options, of_steps)
         facts: list[Any] = [names, options.gamma, options.steps, options.group, options.columns]
+        facts += [options.why]
         # Elsewhere, the limit does not decide what a row is worth.
         facts += [chunk, rows if reward.scope != "row" else None]
         known = rows if source.resumable or options.limit else None
@@ -80,7 +83,10 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
             sys.exit(1)
         if labels.complete:
             print(f"{out}: done already; remove it to score again")
-            _closing(out, None, rows, options)
+            tally = Tally()
+            for batch in pq.ParquetFile(out).iter_batches():
+                tally.add(pa.Table.from_batches([batch]))
+            _closing(out, tally, rows, options)
             return
         if labels.stale:
             print(f"{out}: began with another reward, data or options; starting anew")
@@ -99,11 +105,13 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
                 at_once=at_once,
                 raises=missing == "raise",
                 steps=options.steps,
+                why=options.why,
             )
             _follow(progress, labels.rows)
             labels.finish(tally.add)
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
+            kept = f"{labels.done:,} rows are kept"
+            print(f"interrupted; {kept}, the same command goes on from there", file=sys.stderr)
             stack.close()
             sys.exit(1)
         except SpecError as error:
@@ -117,9 +125,8 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
     _closing(out, tally, labels.done, options)
 
 
-def _closing(out: Path, tally: "Tally | None", rows: int, options: Options) -> None:
-    if tally is not None:
-        show_tally(tally)
+def _closing(out: Path, tally: "Tally", rows: int, options: Options) -> None:
+    show_tally(tally)
     if options.diff is not None:
         from ..adapters.diff import changes
 
@@ -159,7 +166,7 @@ def _source(
             if value:
                 raise SpecError(f"{name} is for rows of text, and this holds episodes", file=data)
         return Trajectories(Path(data), names=names, columns=columns), True
-    return Rows(data, names, columns, options.group, copied), False
+    return Rows(data, names, columns, options.group, copied, required=reward.needs), False
 
 
 def _kind(options: Options, of_steps: bool) -> str:
@@ -185,15 +192,17 @@ def _enter(stack: ExitStack, reward: Reward, options: Options, of_steps: bool) -
         made = executor(
             kind,  # type: ignore[arg-type]
             workers=_workers(options) if kind == "processes" else options.workers,
-            timeout=_TIMEOUT if elsewhere and options.timeout is None else options.timeout,
+            timeout="default" if options.timeout is None else options.timeout,
             cache=options.cache,
             preload=sorted(_preloads(reward)) if elsewhere else (),
         )
         stack.enter_context(made)
     except ImportError as error:
         raise _lacking(error) from error
+    except SpecError:
+        raise
     except ValueError as error:
-        raise SpecError(f"--executor {kind}: {error}") from None
+        raise SpecError(f"--executor: {error}") from None
 
 
 def _preloads(reward: Reward) -> set[str]:

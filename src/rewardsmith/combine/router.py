@@ -95,6 +95,10 @@ class Router(Reward):
         self._table = {name: name for name in parts} | (self.routes or {})
         self.declare(needs=(by,))
 
+    @property
+    def always_needs(self) -> frozenset[str]:
+        return frozenset([self.by])
+
     def forward(self, rollouts: Rollouts) -> Scores:
         branch, faults = self._branches(rollouts)
         parts = {

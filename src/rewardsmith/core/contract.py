@@ -48,6 +48,8 @@ def check_contract(reward: RowReward, contract: Contract) -> None:
         {name: row.get(name) for name in names}
         for row in (contract.full, contract.zero, contract.malformed)
     ]
+    if not isinstance(reward, RowReward):
+        raise ValueError(f"{reward.label()} is no RowReward: only those have bounds to promise")
     scores = _scores(reward, rows)
     low, high = reward.bounds
     if not (math.isfinite(low) and math.isfinite(high) and low < high):

@@ -53,6 +53,11 @@ class Reward(Node):
         return self._facts[0].union(*(child.needs for _, child in self.children_by_name()))
 
     @property
+    def always_needs(self) -> frozenset[str]:
+        """Those that every row has to have; the parts of a router need theirs on their rows."""
+        return self._facts[0].union(*(c.always_needs for _, c in self.children_by_name()))
+
+    @property
     def granularity(self) -> Granularity:
         """``dense`` if it, or any child that it does not override, scores steps."""
         if self._facts[1] is not None:
@@ -92,7 +97,13 @@ class Reward(Node):
         """Score ``rollouts``; written by subclasses, called as ``reward(rollouts)``."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    def __call__(self, rollouts: Rollouts) -> Scores:
+    def __call__(self, rollouts: Rollouts, *others: Any) -> Scores:
+        if others or not isinstance(rollouts, Rollouts):
+            raise TypeError(
+                f"{self.label()} is a reward: give it rs.Rollouts, such as "
+                'rs.Rollouts({"completion": [...], "answer": [...]}); the plain function of a '
+                "decorated one is its attribute `call`"
+            )
         memo = _evaluated.get()
         if memo is None:
             token = _evaluated.set({})

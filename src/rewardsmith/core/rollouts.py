@@ -56,6 +56,8 @@ class Rollouts:
 
     def _check(self, n: int, t: int) -> None:
         for name, column in self.rows.items():
+            if isinstance(column, str):
+                raise ValueError(f"column {name!r} is one text; give a list, one for each rollout")
             if len(column) != n:
                 raise ValueError(f"column {name!r} has {len(column)} rows, the rollouts have {n}")
         for name, column in self.steps.items():

@@ -114,12 +114,10 @@ def scores_of(found: Evaluated) -> Scores:
     errors = {
         i: ("", remark) for i, remark in found.remarks.items() if found.status[i] > Status.ABSTAINED
     }
-    info: dict[str, Any] = {"seconds": found.seconds, "origin": found.origin}
-    if len(errors) < len(found.remarks):
-        why = np.full(len(found.status), "", dtype=object)
-        for i, remark in found.remarks.items():
-            if i not in errors:
-                why[i] = remark
-        info["why"] = why
+    why = np.full(len(found.status), "", dtype=object)
+    for i, remark in found.remarks.items():
+        if i not in errors:
+            why[i] = remark
+    info: dict[str, Any] = {"seconds": found.seconds, "origin": found.origin, "why": why}
     values, status = torch.from_numpy(found.values), torch.from_numpy(found.status)
     return Scores.outcome(values, status, errors=errors, info=info)

@@ -161,7 +161,12 @@ class Scores:
                 part, message = self.errors.get(row, ("", name))
                 raise ScoreError(f"{name}: {message}", row=row, part=part)
             return self
-        number = float(missing)
+        try:
+            number = float(missing)
+        except ValueError:
+            raise ValueError(
+                f"missing is 'missing', 'raise' or a number, not {missing!r}"
+            ) from None
         if not math.isfinite(number):
             raise ValueError(f"rows without a score cannot be given {number}: it is not finite")
         status = torch.zeros_like(self.status)

@@ -9,6 +9,7 @@ from ..core.catalog import nearest
 from ..core.execution import Execution, Executor, Inline, using
 
 Kind: TypeAlias = Literal["inline", "processes", "ray"]
+_TIMEOUT = 10.0
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def executor(
     kind: Kind = "processes",
     *,
     workers: int | None = None,
-    timeout: float | None = None,
+    timeout: float | Literal["default"] | None = "default",
     cache: Path | str | None = None,
     dedupe: bool = True,
     preload: Sequence[str] = (),
@@ -33,8 +34,8 @@ def executor(
         kind: ``"inline"``: here, one after the other. ``"processes"``: in worker processes, which
             are killed and replaced where a row hangs. ``"ray"``: on a Ray cluster.
         workers: how many; default the number of cores.
-        timeout: seconds that a row may take; it then has the status ``timeout``. Inline, nothing
-            could end a row.
+        timeout: seconds that a row may take; it then has the status ``timeout``. The default is 10;
+            None waits for ever. Inline, nothing could end a row.
         cache: a folder that remembers what rows were worth; None remembers nothing.
         dedupe: whether equal rows are run once.
         preload: modules to import before the first row; see :class:`~.processes.Processes`.
@@ -65,21 +66,22 @@ def executor(
 def _made(
     kind: Kind,
     workers: int | None,
-    timeout: float | None,
+    timeout: float | Literal["default"] | None,
     preload: Sequence[str],
     stack: ExitStack,
 ) -> Executor:
     if kind == "inline":
-        if workers is not None or timeout is not None:
+        if workers is not None or timeout not in (None, "default"):
             raise ValueError(
                 "inline, rows run one after the other and nothing ends one that hangs: "
                 "workers and timeout need the executor 'processes' or 'ray'"
             )
         return Inline()
+    seconds = _TIMEOUT if timeout == "default" else timeout
     if kind == "processes":
         from .processes import Processes
 
-        return stack.enter_context(Processes(workers, timeout, preload))
+        return stack.enter_context(Processes(workers, seconds, preload))
     from .ray import Ray
 
-    return Ray(workers, timeout, preload)
+    return Ray(workers, seconds, preload)

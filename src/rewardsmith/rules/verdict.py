@@ -11,3 +11,9 @@ class Verdict(NamedTuple):
 
     value: float | None
     why: str
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __float__(self) -> float:
+        return float("nan") if self.value is None else float(self.value)
