@@ -1,6 +1,8 @@
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from math_verify.errors import TimeoutException
 
 from rewardsmith.rules import symbolic
@@ -137,3 +139,17 @@ def test_it_says_nothing(caplog, capfd):
     equal("x", r"\frac{")
     assert caplog.text == ""
     assert capfd.readouterr() == ("", "")
+
+
+@settings(max_examples=15)
+@given(st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 9))
+def test_small_polynomials_are_multiplied_out(a: int, b: int, c: int) -> None:
+    gold = rf"\frac{{(x+{a})(y+{b})^2}}{{{c}}}"
+    same = rf"\frac{{xy^2+2\cdot({b})xy+({b * b})x+({a})y^2+2\cdot({a * b})y+({a * b * b})}}{{{c}}}"
+    assert equal(gold, same)
+    assert not equal(gold, same + r"+\frac{1}{10^9}")
+
+
+def test_large_polynomials_are_left_to_points() -> None:
+    assert equal("(x+1)^{300}", "(x+1)^{299}(x+1)")
+    assert not equal("(x+1)^{300}", "(x+1)^{301}")

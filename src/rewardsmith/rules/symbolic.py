@@ -1,9 +1,10 @@
 """Whether two expressions are equal, where that takes algebra: math-verify reads, sympy computes.
 
 Equality is that of exact values. Two expressions without variables are equal if their difference
-is zero to 500 digits, two with variables if that holds wherever they are evaluated, at points that
-depend on both texts; two equations or inequalities if they differ by a constant factor. What is
-none of these (sets, chains of inequalities) math-verify compares.
+is zero to 500 digits; two with variables if their difference is a small polynomial that is zero, or
+else if it is zero wherever it is evaluated, at points that depend on both texts; two equations or
+inequalities if they differ by a constant factor. What is none of these (sets, chains of
+inequalities) math-verify compares.
 
 Nothing here has a deadline: an executor that can end a process has. Importing it is slow.
 """
@@ -25,6 +26,7 @@ from sympy import (
     Integral,
     Limit,
     MatrixBase,
+    Poly,
     Pow,
     Rational,
     Sum,
@@ -57,6 +59,7 @@ _CANNOT = (
     ValueError,
 )
 _DIGITS = 500
+_DEGREE = 8
 _POINTS = 8
 _FAR = (10**3, 10**6)
 """How much farther out it is looked as well: |x + 20| is x + 20 near to zero."""
@@ -145,7 +148,23 @@ def _same_value(gold: Expr, answer: Expr, chance: random.Random) -> bool:
     difference = gold - answer
     if difference.has(Integral, Sum, Limit, Derivative):
         return bool(math_verify.verify(gold, answer, timeout_seconds=None))
+    polynomial = _polynomial(difference)
+    if polynomial is not None:
+        return bool(polynomial.is_zero)
     return _vanishes(difference, chance) and not _parted(gold, answer, chance)
+
+
+def _polynomial(expr: Any) -> Poly | None:
+    """A small polynomial with rational coefficients, multiplied out; None of all else."""
+    symbols = sorted(expr.free_symbols, key=str)
+    powers = expr.atoms(Pow)
+    small = all(p.exp.is_Integer and 0 <= p.exp <= _DEGREE and not p.base.has(Pow) for p in powers)
+    if not symbols or not small or sum(p.exp for p in powers) > 4 * _DEGREE:
+        return None
+    try:
+        return Poly(expr, *symbols, domain="QQ")
+    except BasePolynomialError:
+        return None
 
 
 def _evaluated(expr: Expr) -> Any:
