@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -434,18 +435,20 @@ def hang(completion):
 def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(HANGS_IN_FILE)
     (tmp_path / "main.py").write_text(KILLED)
-    (tmp_path / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    caller = subprocess.Popen([sys.executable, "main.py", "in C"], cwd=tmp_path, env=environment)
-    for kind in ("sleep", "in C"):
-        _wait_for(tmp_path / f"pid-{kind}")
-    caller.kill()
-    # Not waited for: a caller that nobody asks for is gone all the same.
-    for kind in ("sleep", "in C"):
-        assert _gone(int((tmp_path / f"pid-{kind}").read_text())), kind
-    caller.wait()
-    # What Python's own fork server leaves, and nothing of ours.
-    assert [path.name[:5] for path in (tmp_path / "tmp").iterdir()] in ([], ["pymp-"])
+    # Its own, to see what is left; short, for a socket's address lies there.
+    with tempfile.TemporaryDirectory(prefix="rs-") as folder:
+        environment = {**os.environ, "TMPDIR": folder}
+        command = [sys.executable, "main.py", "in C"]
+        caller = subprocess.Popen(command, cwd=tmp_path, env=environment)
+        for kind in ("sleep", "in C"):
+            _wait_for(tmp_path / f"pid-{kind}")
+        caller.kill()
+        # Not waited for: a caller that nobody asks for is gone all the same.
+        for kind in ("sleep", "in C"):
+            assert _gone(int((tmp_path / f"pid-{kind}").read_text())), kind
+        caller.wait()
+        # What Python's own fork server leaves, and nothing of ours.
+        assert [path.name[:5] for path in Path(folder).iterdir()] in ([], ["pymp-"])
 
 
 @pytest.mark.parametrize("kind", ["child", "stubborn child"])

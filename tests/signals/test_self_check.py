@@ -60,7 +60,7 @@ def test_a_missing_reference_fails_the_row() -> None:
 def test_questions_are_only_read_if_named() -> None:
     held = rollouts(prompt=["Is it Paris?"] * 2)
     assert "the question holds" in SelfCheck()(held).info["why"][0]
-    assert "why" not in SelfCheck(question=None)(held).info
+    assert SelfCheck(question=None)(held).info["why"].tolist() == ["", ""]
     assert "prompt" not in SelfCheck(question=None).needs
 
 
