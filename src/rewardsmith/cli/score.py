@@ -20,6 +20,7 @@ from .closing import show_changes, show_tally
 
 if TYPE_CHECKING:
     from ..adapters.labeling import Source
+    from ..adapters.labels import Labels
     from ..adapters.tally import Tally
 
 _EVERY = 5.0
@@ -81,20 +82,13 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
         if missing == "raise" and (found := labels.broken()) is not None:
             print(f"error: {data}: row {found[0]}: {found[1]}: {found[2]}", file=sys.stderr)
             sys.exit(1)
+        tally = Tally()
+        _announce(labels)
         if labels.complete:
-            print(f"{out}: done already; remove it to score again")
-            tally = Tally()
             for batch in pq.ParquetFile(out).iter_batches():
                 tally.add(pa.Table.from_batches([batch]))
             _closing(out, tally, rows, options)
             return
-        if labels.stale:
-            print(f"{out}: began with another reward, data or options; starting anew")
-        elif labels.done:
-            print(f"{out}: going on after {labels.done:,} rows")
-        if labels.replaces:
-            print(f"{out}: holds other labels, and is replaced when these are there")
-        tally = Tally()
         at_once = _workers(options) if _kind(options, of_steps) == "processes" else 1
         try:
             progress = label(
@@ -123,6 +117,19 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
             sys.exit(1)
     print(f"{out}: {labels.done:,} rows in {time.monotonic() - began:.1f} s")
     _closing(out, tally, labels.done, options)
+
+
+def _announce(labels: "Labels") -> None:
+    """Say what is there already."""
+    if labels.complete:
+        print(f"{labels.out}: done already; remove it to score again")
+        return
+    if labels.stale:
+        print(f"{labels.out}: began with another reward, data or options; starting anew")
+    elif labels.done:
+        print(f"{labels.out}: going on after {labels.done:,} rows")
+    if labels.replaces:
+        print(f"{labels.out}: holds other labels, and is replaced when these are there")
 
 
 def _closing(out: Path, tally: "Tally", rows: int, options: Options) -> None:

@@ -141,7 +141,7 @@ def _module(where: str) -> ModuleType:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except BaseException:  # an interrupt, too, must not leave half a module behind
             del sys.modules[name]
             raise
     return sys.modules[name]

@@ -175,7 +175,7 @@ def _pool(workers: int) -> Iterator[ProcessPool]:
     try:
         yield pool
         pool.close()  # type: ignore[no-untyped-call]
-    except BaseException:
+    except BaseException:  # above all an interrupt: nothing may go on in the background
         pool.stop()  # type: ignore[no-untyped-call]
         raise
     finally:

@@ -93,7 +93,8 @@ class _MLflow:
         try:
             return str(self.client.create_experiment(name))
         except Exception:
-            # It is there already, as for every run but the first.
+            # It is there already, as for every run but the first; what a server raises for that
+            # differs between versions. Anything else is raised again below.
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 raise
