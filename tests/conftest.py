@@ -1,6 +1,9 @@
 """What holds for every test: one thread, checked shapes, hypothesis without clocks."""
 
 import os
+from functools import cache
+
+import pytest
 
 # Before numpy and torch are loaded: afterwards their thread pools exist already.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,3 +32,20 @@ torch.set_num_threads(1)
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("sandbox") and (why := _no_sandbox()):
+        pytest.skip(why)
+
+
+@cache
+def _no_sandbox() -> str:
+    """Why no programs can be run here, or "" if they can."""
+    from rewardsmith.engine.sandbox import SandboxError, run_script
+
+    try:
+        run_script("")
+    except SandboxError as error:
+        return f"no sandbox: {error}"
+    return ""

@@ -53,6 +53,7 @@ _ROOMS = (
     "audit",
     "combine",
     "learners",
+    "search",
     "signals",
     "studies",
     "testbeds",
@@ -60,7 +61,7 @@ _ROOMS = (
 )
 
 if TYPE_CHECKING:
-    from . import adapters, audit, combine, learners, signals, studies, testbeds, transforms
+    from . import adapters, audit, combine, learners, search, signals, studies, testbeds, transforms
     from .adapters.gymnasium import wrap
     from .adapters.trajectories import Trajectories, write_trajectories
     from .core.acting import Step, scan
@@ -123,6 +124,7 @@ __all__ = [
     "methods",
     "reward",
     "scan",
+    "search",
     "signals",
     "studies",
     "testbeds",

@@ -1,5 +1,6 @@
 """Every signal of the catalog that scores rows ships a contract, and keeps it."""
 
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -16,14 +17,21 @@ def _row_rewards() -> list[Any]:
     return [kind for kind in found if isinstance(kind, type) and issubclass(kind, RowReward)]
 
 
-KINDS = _row_rewards()
+KINDS = [
+    pytest.param(
+        kind,
+        id=kind.method_name,
+        marks=[pytest.mark.sandbox] if "unsafe" in signature(kind).parameters else [],
+    )
+    for kind in _row_rewards()
+]
 
 
 def test_there_are_some() -> None:
     assert len(KINDS) >= 5
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.method_name)
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_keeps_its_contract(kind: Any) -> None:
     contract = getattr(kind, "contract", None)
     assert isinstance(contract, Contract), "a RowReward of the catalog has an attribute `contract`"
@@ -34,7 +42,7 @@ def test_it_keeps_its_contract(kind: Any) -> None:
         check_contract(kind(**contract.arguments), contract)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.method_name)
+@pytest.mark.parametrize("kind", KINDS)
 def test_its_function_travels(kind: Any) -> None:
     """What workers run is a function at the top of a module, with plain data."""
     import json
@@ -44,4 +52,4 @@ def test_its_function_travels(kind: Any) -> None:
     again = pickle.loads(pickle.dumps(call))
     assert again == call
     json.dumps(dict(call.options))
-    assert call.call.__module__.startswith("rewardsmith.rules.")
+    assert call.call.__module__.startswith(("rewardsmith.rules.", "rewardsmith.engine.sandbox."))

@@ -87,7 +87,7 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
         if labels.complete:
             for batch in pq.ParquetFile(out).iter_batches():
                 tally.add(pa.Table.from_batches([batch]))
-            _closing(out, tally, rows, options)
+            _closing(out, tally, rows, options, reward)
             return
         at_once = _workers(options) if _kind(options, of_steps) == "processes" else 1
         try:
@@ -116,7 +116,7 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
             print(f"error: {data}: {error}", file=sys.stderr)
             sys.exit(1)
     print(f"{out}: {labels.done:,} rows in {time.monotonic() - began:.1f} s")
-    _closing(out, tally, labels.done, options)
+    _closing(out, tally, labels.done, options, reward)
 
 
 def _announce(labels: "Labels") -> None:
@@ -132,8 +132,10 @@ def _announce(labels: "Labels") -> None:
         print(f"{labels.out}: holds other labels, and is replaced when these are there")
 
 
-def _closing(out: Path, tally: "Tally", rows: int, options: Options) -> None:
+def _closing(out: Path, tally: "Tally", rows: int, options: Options, reward: Reward) -> None:
     show_tally(tally)
+    for caution in reward.cautions:
+        print(f"caution: {caution}")
     if options.diff is not None:
         from ..adapters.diff import changes
 

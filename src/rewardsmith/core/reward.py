@@ -32,6 +32,8 @@ class Reward(Node):
 
     when: Literal["before", "after"] = "after"
     """Whether :func:`~rewardsmith.core.learning.learn` updates this before or after scoring."""
+    caution = ""
+    """What every report says of this node: that it runs programs without isolation, say."""
     forgets = False
     """Whether its memory of an episode, where it carries one, starts afresh at every update."""
 
@@ -70,6 +72,12 @@ class Reward(Node):
         """How much must be scored together: the widest in the tree. Executors never split it."""
         scopes = [self._facts[2], *(child.scope for _, child in self.children_by_name())]
         return max(scopes, key=SCOPES.index)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What reports have to say of this tree, each once."""
+        nodes = [node for _, node in self.walk() if isinstance(node, Reward)]
+        return list(dict.fromkeys(node.caution for node in nodes if node.caution))
 
     @property
     def learns(self) -> bool:

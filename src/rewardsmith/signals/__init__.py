@@ -17,6 +17,7 @@ _HOMES = {
     "Keywords": "pattern",
     "Length": "length",
     "MathAnswer": "math_answer",
+    "Milestones": "milestones",
     "NumericAnswer": "numeric",
     "Overlong": "length",
     "Pattern": "pattern",
@@ -29,6 +30,8 @@ _HOMES = {
     "TokenSimilarity": "token_similarity",
     "ToolCalls": "tool_calls",
     "TurnForm": "gui_action",
+    "UnitTests": "unit_tests",
+    "VeRPO": "verpo",
     "screening_sum": "screening",
 }
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from .json_format import JsonFormat
     from .length import Length, Overlong
     from .math_answer import MathAnswer
+    from .milestones import Milestones
     from .numeric import NumericAnswer
     from .pattern import Keywords, Pattern
     from .relaxed_match import IntervalOverlap, KeywordF1, RelaxedMatch
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
     from .tag_format import TagFormat
     from .token_similarity import TokenSimilarity
     from .tool_calls import ToolCalls
+    from .unit_tests import UnitTests
+    from .verpo import VeRPO
 
 
 def __getattr__(name: str) -> Any:

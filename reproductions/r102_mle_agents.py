@@ -1,0 +1,495 @@
+"""102, RL for MLE agents: milestones and weights by duration (arXiv 2509.01684).
+
+    python -m reproductions.r102_mle_agents [--out reproductions/results/102.json]
+
+The claim, in the smallest task that can show it: for an agent that writes programs of which most
+fail and the good ones are slow, partial credit for milestones of a run finds valid solutions that
+the real score alone does not, and where actors are cut off by a window of time, weighing each
+program's gradient by its duration finds better ones.
+
+The task. A program is 8 instructions of 12: NOP, IMPORT, LOAD, CLEAN, SPLIT, three models (SMALL,
+MID, LARGE), TRAIN, PREDICT, WRITE, PLOT. What lacks its precondition (LOAD an IMPORT; CLEAN, SPLIT
+and PLOT a LOAD; models an IMPORT; TRAIN a SPLIT and a model; PREDICT a TRAIN; WRITE a PREDICT) ends
+the program: it has failed, as has one that does not WRITE. One that does is valid, with the score
+0.4, 0.6 or 0.8 by its model, and 0.1 more if it was trained on cleaned data. A run takes 0.25 to
+start, TRAIN 1, 3 or 8 by the model, CLEAN 0.5, LOAD, PREDICT and PLOT 0.3, NOP 0.05 and all else
+0.1: failing is fast, and the best program takes 9.75.
+
+The window. 16 actors run program after program for 12 units of time; what is unfinished then is
+lost. That is one batch, of some 670 programs at the start.
+
+The policy. A table of logits for the next instruction given the one before. It starts knowing a
+little: normal noise of 0.5 by the seed, and 0.3 more on what comes next in a good program. That
+number was chosen by the start itself, before any arm was run: all the programs of a run's budget
+would, sampled without learning and uncut, hold 0.6 valid ones, so that two runs in five find one.
+
+The learner. REINFORCE on the programs that were completed, advantages ``(r - mean) / std`` over the
+batch, learning rate 0.5, 200 windows; 20 seeds, which give all arms the same start and the same
+random numbers. With nothing but equal rewards in a batch, nothing is learned from it.
+
+The arms: the reward of `rules/milestones.py` (-10 for a failed run, the score for a valid one) with
+0.1 for each of 7 milestones of a failed run, or with none (real only); each with advantages as they
+are, or weighted by ``duration_weight`` (mode "cutoff", no cap).
+
+Settings and rule were written down before the first run. Intervals are the 95 % bootstrap over
+seeds of the difference between arms of the same seed. With
+
+    E = 1 if a run ever completes a valid program, else 0; milestones - real only, unweighted
+    B = best true score of a run (0 if it has none), weighted - unweighted, both with milestones
+
+*milestones* is refuted if E's mean is 0 or less, supported if E's interval lies above 0.
+*duration* is refuted if B's interval lies below 0.01 (the paper's claim is larger), supported if it
+lies above 0. The verdict is refuted if either is, supported if both are, and else inconclusive;
+half an interval's width is the smallest effect that would have been seen.
+
+Recorded beside it, without a say in the verdict: the same effects in the other pair of arms, and
+what 2,000 programs of the final policy are worth where none is cut off.
+
+Added after the verdict was in, without a say in it either: both arms with milestones where nothing
+is lost (each program that is started in a window is completed, so that there is nothing to
+correct), and unweighted milestones at twice the learning rate (programs that get far take longer,
+so that the weight also lengthens steps).
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from reproductions.r004_gated_rewards import compare, shown, softmax, spread, tries
+
+from rewardsmith.core.advantages import Advantages
+from rewardsmith.ops.duration import duration_weight
+from rewardsmith.rules.milestones import grade, mark
+
+OUT = Path(__file__).parent / "results" / "102.json"
+ARMS = ("real_only", "real_only_weighted", "milestones", "milestones_weighted")
+ADDED = ("milestones_none_lost", "milestones_weighted_none_lost", "milestones_double_rate")
+MARGIN = 0.01
+CLAIM = (
+    "Partial credit for milestones raises the share of runs that ever find a valid program, and "
+    "weights by duration the best score that is found where slow programs are cut off."
+)
+UNPROVED = [
+    "Anything about language models, real machine learning tasks or the paper's sizes of effect: "
+    "this is a table of 156 logits and an interpreter of 12 instructions.",
+    "Milestones that can be forged: these are printed by the interpreter.",
+    "Prompts that ask to improve the previous solution, which the paper finds worth 8 %.",
+    "PPO, learned baselines, other windows, learning rates and starts.",
+    "Actors whose unfinished work is not lost: there the weight has nothing to correct.",
+]
+
+# --- the machine ----------------------------------------------------------------------------------
+
+NOP, IMPORT, LOAD, CLEAN, SPLIT, SMALL, MID, LARGE, TRAIN, PREDICT, WRITE, PLOT = range(12)
+START = 12
+"""What stands before the first instruction."""
+NEXT = {
+    START: [IMPORT],
+    IMPORT: [LOAD],
+    LOAD: [SPLIT],
+    CLEAN: [SPLIT],
+    SPLIT: [SMALL, MID, LARGE],
+    SMALL: [TRAIN],
+    MID: [TRAIN],
+    LARGE: [TRAIN],
+    TRAIN: [PREDICT],
+    PREDICT: [WRITE],
+}
+STEPS = ("imported", "loaded", "split", "built", "trained", "predicted", "written")
+MILESTONES = {name: f"^{name}$" for name in STEPS}
+TIME = np.array([0.05, 0.1, 0.3, 0.5, 0.1, 0.1, 0.1, 0.1, 0.0, 0.3, 0.1, 0.3])
+TRAINING = np.array([0.0, 1.0, 3.0, 8.0])
+SCORE = np.array([0.0, 0.4, 0.6, 0.8])
+STARTUP, CLEANED = 0.25, 0.1
+LENGTH = 8
+KEY = "the interpreter's"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the numbers depend on, the seeds apart."""
+
+    hint: float = 0.3
+    noise: float = 0.5
+    actors: int = 16
+    window: float = 12.0
+    updates: int = 200
+    learning_rate: float = 0.5
+    blocks: int = 20
+    final: int = 2000
+
+
+class Runs(NamedTuple):
+    """Programs and what became of them; arrays over programs, and over their instructions."""
+
+    before: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+    ran: NDArray[np.bool_]
+    reached: NDArray[np.int64]
+    """Bits of the milestones."""
+    valid: NDArray[np.bool_]
+    score: NDArray[np.float64]
+    """True scores; 0 of what is not valid."""
+    seconds: NDArray[np.float64]
+
+
+def run_programs(chosen: NDArray[np.int64]) -> Runs:
+    """Interpret programs [n, 8]."""
+    n = len(chosen)
+    flags = {name: np.zeros(n, dtype=bool) for name in STEPS}
+    model, trained_model = np.zeros((2, n), dtype=np.int64)
+    clean, trained_clean = np.zeros((2, n), dtype=bool)
+    live, seconds = np.ones(n, dtype=bool), np.full(n, STARTUP)
+    ran = np.zeros(chosen.shape, dtype=bool)
+    for t in range(LENGTH):
+        now = chosen[:, t]
+        ran[:, t] = live
+        needs = {
+            LOAD: flags["imported"],
+            CLEAN: flags["loaded"],
+            SPLIT: flags["loaded"],
+            PLOT: flags["loaded"],
+            SMALL: flags["imported"],
+            MID: flags["imported"],
+            LARGE: flags["imported"],
+            TRAIN: flags["split"] & flags["built"],
+            PREDICT: flags["trained"],
+            WRITE: flags["predicted"],
+        }
+        allowed = np.ones(n, dtype=bool)
+        for instruction, condition in needs.items():
+            allowed &= (now != instruction) | condition
+        live &= allowed
+        at = {i: live & (now == i) for i in range(12)}
+        for size, instruction in enumerate((SMALL, MID, LARGE), start=1):
+            model[at[instruction]] = size
+        clean |= at[CLEAN]
+        trained_model[at[TRAIN]], trained_clean[at[TRAIN]] = model[at[TRAIN]], clean[at[TRAIN]]
+        seconds += live * (TIME[now] + at[TRAIN] * TRAINING[model])
+        flags["imported"] |= at[IMPORT]
+        flags["loaded"] |= at[LOAD]
+        flags["split"] |= at[SPLIT]
+        flags["built"] |= at[SMALL] | at[MID] | at[LARGE]
+        flags["trained"] |= at[TRAIN]
+        flags["predicted"] |= at[PREDICT]
+        flags["written"] |= at[WRITE]
+        live &= ~at[WRITE]
+    valid = flags["written"]
+    reached = sum(flags[name].astype(np.int64) << i for i, name in enumerate(STEPS))
+    score = np.where(valid, SCORE[trained_model] + CLEANED * trained_clean, 0.0)
+    before = np.concatenate([np.full((n, 1), START), chosen[:, :-1]], axis=1)
+    return Runs(before, chosen, ran, np.asarray(reached), valid, score, seconds)
+
+
+@lru_cache(maxsize=4096)
+def reward_of(reached: int, score: float | None, bonus: float) -> float:
+    """What the interpreter's output is worth."""
+    lines = [(name, "") for i, name in enumerate(STEPS) if reached >> i & 1]
+    if score is not None:
+        lines.append(("score:", str(score)))
+    output = "".join(f"{mark(KEY, text)}\t{text}\t{value}\n" for text, value in lines)
+    pattern = r"^score: (\S+)$"
+    return float(
+        grade(output, "", milestones=MILESTONES, score=pattern, bonus=bonus, key=KEY).value or 0.0
+    )
+
+
+def rewards(runs: Runs, bonus: float) -> NDArray[np.float64]:
+    """The reward of each program."""
+    score = [round(s, 6) if ok else None for s, ok in zip(runs.score, runs.valid, strict=True)]
+    told = zip(runs.reached.tolist(), score, strict=True)
+    return np.array([reward_of(reached, s, bonus) for reached, s in told])
+
+
+# --- the policy and the learner -------------------------------------------------------------------
+
+
+def start_of(seed: int, settings: Settings) -> NDArray[np.float64]:
+    """The logits [13, 12] that every arm of a seed starts from."""
+    logits = np.random.default_rng([seed, 0]).normal(scale=settings.noise, size=(13, 12))
+    for before, after in NEXT.items():
+        logits[before, after] += settings.hint
+    return logits
+
+
+def sample(logits: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Programs [n, 8]."""
+    bounds = softmax(logits).cumsum(axis=1)[:, :-1]
+    drawn = rng.random((LENGTH, n))
+    programs = np.empty((n, LENGTH), dtype=np.int64)
+    before = np.full(n, START)
+    for t in range(LENGTH):
+        before = (drawn[t][:, None] >= bounds[before]).sum(axis=1)
+        programs[:, t] = before
+    return programs
+
+
+def chance(logits: NDArray[np.float64]) -> float:
+    """The probability that a program is valid, exactly."""
+    odds = softmax(logits)
+    # The state: what stands before, and of the chain imported, loaded, split, built, trained,
+    # predicted, what is there.
+    states: dict[tuple[int, ...], float] = {(START, 0, 0, 0, 0, 0, 0): 1.0}
+    valid = 0.0
+    for _ in range(LENGTH):
+        following: dict[tuple[int, ...], float] = {}
+        for (before, *have), p in states.items():
+            imported, loaded, split, built, trained, predicted = have
+            for now in range(12):
+                allowed = {
+                    LOAD: imported,
+                    CLEAN: loaded,
+                    SPLIT: loaded,
+                    PLOT: loaded,
+                    SMALL: imported,
+                    MID: imported,
+                    LARGE: imported,
+                    TRAIN: split and built,
+                    PREDICT: trained,
+                    WRITE: predicted,
+                }.get(now, 1)
+                q = p * odds[before, now]
+                if not allowed:
+                    continue
+                if now == WRITE:
+                    valid += q
+                    continue
+                sets = {IMPORT: 0, LOAD: 1, SPLIT: 2, SMALL: 3, MID: 3, LARGE: 3}
+                sets |= {TRAIN: 4, PREDICT: 5}
+                there = list(have)
+                if now in sets:
+                    there[sets[now]] = 1
+                key = (now, *there)
+                following[key] = following.get(key, 0.0) + q
+        states = following
+    return valid
+
+
+def completed(
+    logits: NDArray[np.float64], rng: np.random.Generator, settings: Settings, lost: bool = True
+) -> tuple[Runs, int]:
+    """The programs that actors complete in one window, and how many were started.
+
+    Unless the unfinished ones are lost, all that are started count as completed.
+    """
+    most = int(settings.window / STARTUP) + 1
+    runs = run_programs(sample(logits, settings.actors * most, rng))
+    ends = runs.seconds.reshape(settings.actors, most).cumsum(axis=1)
+    started = (ends - runs.seconds.reshape(ends.shape)) < settings.window
+    done = (ends <= settings.window if lost else started).ravel()
+    return Runs(*(column[done] for column in runs)), int(started.sum())
+
+
+def gradient(
+    logits: NDArray[np.float64], runs: Runs, advantage: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """REINFORCE: mean over programs of A_i sum_t grad log pi, over instructions that ran."""
+    cell = (runs.before * 12 + runs.chosen)[runs.ran]
+    weight = np.broadcast_to(advantage[:, None], runs.ran.shape)[runs.ran]
+    taken = np.bincount(cell, weight, minlength=logits.size).reshape(logits.shape)
+    expected = taken.sum(axis=1, keepdims=True) * softmax(logits)
+    return np.asarray((taken - expected) / len(runs.ran))
+
+
+def advantages(
+    paid: NDArray[np.float64], seconds: NDArray[np.float64], weighted: bool
+) -> NDArray[np.float64]:
+    """``(r - mean) / std`` over a batch, weighted by duration if so; 0 where all are equal."""
+    if np.ptp(paid) < 1e-9:
+        return np.zeros_like(paid)
+    values = torch.from_numpy((paid - paid.mean()) / paid.std())
+    made = Advantages(values, torch.ones(len(paid), dtype=torch.bool))
+    if weighted:
+        made = duration_weight(made, torch.from_numpy(seconds), mode="cutoff", baseline="centered")
+    return np.asarray(made.values.numpy())
+
+
+def train(arm: str, seed: int, settings: Settings) -> dict[str, Any]:
+    """One run: whether and when a valid program was completed, the best, the curve, the end."""
+    rng, logits = np.random.default_rng([seed, 1]), start_of(seed, settings)
+    bonus, weighted = 0.1 * arm.startswith("milestones"), "weighted" in arm
+    lost, rate = not arm.endswith("none_lost"), settings.learning_rate
+    rate *= 2 if arm.endswith("double_rate") else 1
+    first, best, seen = None, 0.0, np.zeros((settings.updates, 4))
+    for update in range(settings.updates):
+        runs, started = completed(logits, rng, settings, lost)
+        if runs.valid.any():
+            first = update if first is None else first
+            best = max(best, float(runs.score.max()))
+        seen[update] = len(runs.valid), started, runs.valid.mean(), runs.score.mean()
+        gain = advantages(rewards(runs, bonus), runs.seconds, weighted)
+        logits = logits + rate * gradient(logits, runs, gain)
+    end = run_programs(sample(logits, settings.final, np.random.default_rng([seed, 2])))
+    blocks = [block.mean(axis=0) for block in np.array_split(seen, settings.blocks)]
+    names = ("completed", "started", "valid", "score")
+    return {
+        "first": first,
+        "ever": float(first is not None),
+        "best": round(best, 6),
+        "programs": int(seen[:, 0].sum()),
+        "final_valid": round(float(end.valid.mean()), 6),
+        "final_score": round(float(end.score.mean()), 6),
+        "final_seconds": round(float(end.seconds.mean()), 6),
+        "curve": {n: [round(float(b[i]), 6) for b in blocks] for i, n in enumerate(names)},
+    }
+
+
+# --- the verdict ----------------------------------------------------------------------------------
+
+
+def judge(
+    ever: Mapping[str, Sequence[float]], best: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """The rule of the module's docstring.
+
+    Args:
+        ever: arm -> per seed, 1 if it ever completed a valid program.
+        best: arm -> per seed, its best true score.
+    """
+    found = compare(ever["milestones"], ever["real_only"])
+    better = compare(best["milestones_weighted"], best["milestones"])
+    if found["mean"] <= 0:
+        credit = "refuted"
+    else:
+        credit = "supported" if found["low"] > 0 else "inconclusive"
+    if better["high"] < MARGIN:
+        weight = "refuted"
+    else:
+        weight = "supported" if better["low"] > 0 else "inconclusive"
+    halves = {"milestones": credit, "duration": weight}
+    verdict = "inconclusive"
+    if "refuted" in halves.values():
+        verdict = "refuted"
+    elif set(halves.values()) == {"supported"}:
+        verdict = "supported"
+    return {
+        "verdict": verdict,
+        "halves": halves,
+        "effects": {
+            "ever_valid_milestones_minus_real_only": found,
+            "best_score_weighted_minus_unweighted": better,
+        },
+    }
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+MEASURES = ("ever", "best", "programs", "final_valid", "final_score", "final_seconds")
+
+
+def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
+    """Train every arm on every seed that the sidecar does not hold yet, and judge."""
+    runs: dict[str, list[dict[str, Any]]] = {
+        arm: [resumed(arm, seed, settings, sidecar) for seed in seeds] for arm in ARMS + ADDED
+    }
+    told = {name: {arm: [run[name] for run in runs[arm]] for arm in runs} for name in MEASURES}
+    arms = {
+        arm: {
+            **{name: {**spread(told[name][arm]), "per_seed": told[name][arm]} for name in MEASURES},
+            "first": [run["first"] for run in runs[arm]],
+            "curve": {
+                name: np.mean([run["curve"][name] for run in runs[arm]], axis=0).round(4).tolist()
+                for name in runs[arm][0]["curve"]
+            },
+        }
+        for arm in runs
+    }
+    judged = judge(told["ever"], told["best"])
+    pairs = {
+        f"{name}_{a}_minus_{b}": compare(told[name][a], told[name][b])
+        for name, a, b in (
+            ("ever", "milestones_weighted", "real_only_weighted"),
+            ("ever", "milestones_weighted", "milestones"),
+            ("best", "real_only_weighted", "real_only"),
+            ("best", "milestones", "real_only"),
+            ("final_score", "milestones_weighted", "milestones"),
+            ("final_score", "milestones", "real_only"),
+        )
+    }
+    added = {
+        f"{name}_{a}_minus_{b}": compare(told[name][a], told[name][b])
+        for name in ("best", "final_score")
+        for a, b in (
+            ("milestones_weighted_none_lost", "milestones_none_lost"),
+            ("milestones_double_rate", "milestones"),
+            ("milestones_weighted", "milestones_double_rate"),
+        )
+    }
+    return {**judged, "beside": pairs, "added_after_the_verdict": added, "arms": arms}
+
+
+def resumed(arm: str, seed: int, settings: Settings, sidecar: Path) -> dict[str, Any]:
+    """The run from the sidecar; or trained now, and added to it."""
+    key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
+    lines = sidecar.read_text(encoding="utf-8").split("\n")[:-1] if sidecar.exists() else []
+    for line in map(json.loads, lines):
+        if line["key"] == key:
+            return line["run"]
+    run = train(arm, seed, settings)
+    # Written beside and renamed, so that a kill cannot cut a line short.
+    part = sidecar.with_name(sidecar.name + ".part")
+    part.write_text("\n".join([*lines, json.dumps({"key": key, "run": run})]) + "\n", "utf-8")
+    part.replace(sidecar)
+    return run
+
+
+def reproduce(
+    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(20)
+) -> dict[str, Any]:
+    """Run what is missing, write the record to ``out`` and return it."""
+    settings = settings or Settings()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sidecar = out.with_suffix(".partial.jsonl")
+    result = measure(settings, seeds, sidecar)
+    starts = [chance(start_of(seed, settings)) for seed in seeds]
+    record = {
+        "id": "102",
+        "method": "milestones",
+        "paper": "2509.01684",
+        "claim": CLAIM,
+        "verdict": result["verdict"],
+        **result,
+        "start": {"chance_of_a_valid_program": [float(f"{q:.4g}") for q in starts]},
+        "settings": asdict(settings),
+        "seeds": list(seeds),
+        "budget": {"windows_per_run": settings.updates, "runs": len(ARMS + ADDED) * len(seeds)},
+        "tries": tries(out, settings, seeds, result["verdict"]),  # type: ignore[arg-type]
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("rewardsmith", "numpy", "torch")},
+        },
+        "unproved": UNPROVED,
+    }
+    part = out.with_name(out.name + ".part")
+    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    part.replace(out)
+    sidecar.unlink(missing_ok=True)
+    return record
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
+    out = parser.parse_args().out
+    torch.set_num_threads(1)
+    record = reproduce(out)
+    for arm, told in record["arms"].items():
+        print(f"{arm:30} " + "  ".join(f"{name} {shown(told[name])}" for name in MEASURES))
+    effects = record["effects"] | record["beside"] | record["added_after_the_verdict"]
+    for name, effect in effects.items():
+        print(f"{name} {shown(effect)}, visible from {effect['smallest_visible']:.3f}")
+    print(f"{record['halves']} -> {record['verdict']}; record: {out}")
+
+
+if __name__ == "__main__":
+    main()

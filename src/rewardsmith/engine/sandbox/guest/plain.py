@@ -1,0 +1,112 @@
+"""Plain data on its way between processes: exact built-in types, written as JSON.
+
+What comes out of :func:`decode` is built anew from text, whoever wrote that: an object of a class
+that says it equals everything does not travel, and nothing in the text is run.
+"""
+
+import json
+from typing import Any
+
+_DEEPEST = 100
+_LONG = 8192
+"""Bits of integers that are written in base 16, which takes no time to read."""
+_LARGEST_KEYS = 10_000
+"""Keys that are no text: they may be chosen so that a dict takes quadratic time."""
+
+
+class NotPlainError(ValueError):
+    """Data that is not made of exact built-in types, or that is too deep or too large."""
+
+
+def encode(value: Any) -> bytes:
+    """None, bool, int, float, complex, str, bytes, list, tuple, dict, set and frozenset as JSON.
+
+    A subclass of one (Counter, a named tuple) is written as that one.
+
+    Raises:
+        NotPlainError: another type, or data that is too deep.
+    """
+    try:
+        return json.dumps(_tagged(value, 0)).encode("ascii")
+    except NotPlainError:
+        raise
+    except (ValueError, RecursionError) as error:  # an integer of too many digits, for one
+        raise NotPlainError(str(error)) from None
+
+
+def decode(text: bytes) -> Any:
+    """What :func:`encode` wrote.
+
+    Raises:
+        NotPlainError: it did not write this.
+    """
+    try:
+        return _untagged(json.loads(text), 0)
+    except NotPlainError:
+        raise
+    # What a tag holds may be anything: a set of lists, say.
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise NotPlainError(f"it cannot be read: {error}") from None
+
+
+def _tagged(value: Any, depth: int) -> Any:
+    """What is of a class of the program's own goes as the built-in type that it extends."""
+    if value is None or value is True or value is False:
+        return value
+    if depth > _DEEPEST:
+        raise NotPlainError(f"it is nested more than {_DEEPEST} deep")
+    kind = type(value)
+    if issubclass(kind, str):
+        return str.__getitem__(value, slice(None))
+    if issubclass(kind, int):
+        whole = int.__add__(value, 0)
+        return {"i": hex(whole)} if whole.bit_length() > _LONG else whole
+    if issubclass(kind, float):
+        return float.__mul__(value, 1.0)
+    if issubclass(kind, list):
+        return [_tagged(item, depth + 1) for item in list.__iter__(value)]
+    if issubclass(kind, tuple):
+        return {"t": [_tagged(item, depth + 1) for item in tuple.__iter__(value)]}
+    if issubclass(kind, dict):
+        pairs = dict.items(value)
+        return {"d": [[_tagged(k, depth + 1), _tagged(v, depth + 1)] for k, v in pairs]}
+    if issubclass(kind, set):
+        return {"s": [_tagged(item, depth + 1) for item in set.__iter__(value)]}
+    if issubclass(kind, frozenset):
+        return {"f": [_tagged(item, depth + 1) for item in frozenset.__iter__(value)]}
+    if issubclass(kind, bytes):
+        return {"b": bytes.decode(value, "latin-1")}
+    if issubclass(kind, complex):
+        number = complex.__add__(value, 0)
+        return {"c": [number.real, number.imag]}
+    raise NotPlainError(f"it holds a {kind.__module__}.{kind.__qualname__}, which is no plain data")
+
+
+def _untagged(value: Any, depth: int) -> Any:
+    if depth > 2 * _DEEPEST + 2:
+        raise NotPlainError(f"it is nested more than {_DEEPEST} deep")
+    if type(value) is list:
+        return [_untagged(item, depth + 1) for item in value]
+    if type(value) is not dict:
+        return value
+    ((tag, held),) = value.items()
+    if tag == "i":
+        return int(held, 16)
+    if tag == "b":
+        return held.encode("latin-1")
+    if tag == "c":
+        return complex(*held)
+    items = _untagged(held, depth + 1)
+    if tag == "t":
+        return tuple(items)
+    keys = [key for key, _ in items] if tag == "d" else items
+    if sum(type(key) is not str for key in keys) > _LARGEST_KEYS:
+        raise NotPlainError(f"it holds more than {_LARGEST_KEYS:,} keys that are no text")
+    return {"d": dict, "s": set, "f": frozenset}[tag](items)

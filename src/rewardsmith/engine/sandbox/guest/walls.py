@@ -1,0 +1,124 @@
+"""Put the walls of one program up: namespaces of its own, a private /tmp, limits, no privileges."""
+
+import ctypes
+import errno
+import os
+import resource
+from typing import TypedDict
+
+# linux/sched.h
+_NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
+_NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
+_ALL = _NEWNS | _NEWCGROUP | _NEWUTS | _NEWIPC | _NEWUSER | _NEWPID | _NEWNET
+# sys/mount.h
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REC, _PRIVATE = 1, 2, 4, 8, 16384, 1 << 18
+# linux/prctl.h, linux/capability.h
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 22, 24, 38
+_CAPABILITY_VERSION_3, _SECCOMP_MODE_FILTER = 0x20080522, 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
+
+
+class Walls(TypedDict):
+    """What a program may use; bytes, seconds and numbers."""
+
+    seconds: int
+    """Of processor time, for each process."""
+    memory: int
+    """Of address space, for each process; 0 for no limit."""
+    processes: int
+    disk: int
+    files: int
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_void_p))
+
+
+def become_nobody() -> None:
+    """Give up what is left of root: for user 0 the kernel does not count processes."""
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+
+
+def enter_namespaces() -> None:
+    """Go on as process 1 of new namespaces, where nothing outside can be seen or reached."""
+    user, group = os.getuid(), os.getgid()
+    _do("unshare", _libc.unshare(_ALL))
+    # The files below belong to root otherwise.
+    _do("dumpable", _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0))
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    if os.fork():
+        os._exit(0)
+
+
+def private_folders(disk: int) -> None:
+    """Mount what programs may write to, and a /proc that tells nothing."""
+    _mount(b"none", b"/", b"", _REC | _PRIVATE, b"")
+    own = _NOSUID | _NODEV
+    _mount(b"tmpfs", b"/tmp", b"tmpfs", own, b"mode=700,nr_inodes=4096,size=%d" % disk)
+    _mount(b"tmpfs", b"/dev/shm", b"tmpfs", own, b"mode=700,nr_inodes=64,size=1m")
+    _mount(b"tmpfs", b"/proc", b"tmpfs", own | _NOEXEC, b"mode=700,nr_inodes=5,size=%d" % disk)
+    # Where /dev/stdin leads to.
+    os.makedirs("/proc/self/fd")
+    os.chdir("/tmp")
+
+
+def limit(walls: Walls) -> None:
+    """Set the limits of this process, and of those that it will start."""
+    numbers = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: walls["seconds"],
+        resource.RLIMIT_FSIZE: walls["disk"],
+        resource.RLIMIT_NOFILE: walls["files"],
+        resource.RLIMIT_NPROC: walls["processes"] + 1,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+    }
+    if walls["memory"]:
+        numbers[resource.RLIMIT_AS] = walls["memory"]
+    for which, most in numbers.items():
+        _, hard = resource.getrlimit(which)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(which, (most, most))
+
+
+def give_up_privileges(calls: bytes) -> None:
+    """No capabilities, none to gain, nobody may look in, and only the system calls of a filter.
+
+    Args:
+        calls: the filter, as the kernel's BPF.
+    """
+    for capability in range(64):
+        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
+            break  # there are no more
+    head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _do("capset", _libc.capset(head, (ctypes.c_uint32 * 6)()))
+    _do("no_new_privs", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _do("dumpable", _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    code = ctypes.create_string_buffer(calls, len(calls))
+    program = _Filter(len(calls) // 8, ctypes.cast(code, ctypes.c_void_p))
+    _do(
+        "seccomp",
+        _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0),
+    )
+
+
+def _mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes) -> None:
+    _do(f"mount {target.decode()}", _libc.mount(source, target, kind, flags, options))
+
+
+def _do(what: str, result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        name = errno.errorcode.get(number, "?")
+        raise OSError(number, f"{what}: {os.strerror(number)} ({name})")

@@ -1,0 +1,246 @@
+"""How hard each test is for a group of programs, and what passing some of them is worth (VeRPO).
+
+Functions of one group's marks [g, u]: g programs (or the submissions of all their turns), u tests.
+A mark is a bool, or a number in [0, 1] for a criterion that is met in part.
+
+That weights fall with the pass rate, that many tests of like difficulty are calibrated by their
+density, and that the sum of the weights of passed tests is mixed with the outcome is the paper's
+(arXiv 2601.03525). The formulas themselves are our reading of it.
+"""
+
+import math
+import warnings
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+Hardness: TypeAlias = Literal["linear", "exp", "constant"]
+Marks: TypeAlias = Bool[Tensor, "*g u"] | Float[Tensor, "*g u"]
+
+# Pass rates are fractions, whose differences are off by a rounding (of float32, maybe).
+_SLACK = 1e-6
+
+
+def as_marks(table: Float[Tensor, "*g u"]) -> tuple[Float[Tensor, "*g u"], Bool[Tensor, "*g u"]]:
+    """A table of marks with NaN, for a test without a result, counted as failed; and where it was.
+
+    Use it where a program is to blame for the gap, as by taking too long. A program whose tests
+    could not be run at all is better left out of its group.
+    """
+    flagged = table.isnan()
+    return table.masked_fill(flagged, 0.0), flagged
+
+
+def pass_rates(marks: Marks) -> Float[Tensor, " u"]:
+    """``rho_j``, the mean mark of test j over all programs and turns; float64.
+
+    Of turns that are padded, give ``marks[mask]``.
+
+    Raises:
+        ValueError: no test, no program, or a mark that is NaN or outside [0, 1].
+    """
+    return _checked(marks).flatten(end_dim=-2).mean(dim=0)
+
+
+def weights_of_rates(
+    rates: Float[Tensor, " u"],
+    *,
+    hardness: Hardness = "linear",
+    tau: float = 0.5,
+    bandwidth: float | None = 0.1,
+    drop_unsolved: bool = False,
+) -> Float[Tensor, " u"]:
+    """``w_j = (h_j / c_j) / sum_k (h_k / c_k)`` of tests with pass rates rho_j; float64.
+
+    ``c_j`` is the number of tests whose rate lies within half of ``bandwidth`` of test j's, itself
+    included: a box kernel, by which a difficulty weighs the same however many tests have it. So a
+    copy of a test that is alone in its box changes nobody's reward.
+
+    Where every ``h_j`` is 0 (all tests are passed by all), the weights are equal.
+
+    Args:
+        rates: rho, in [0, 1].
+        hardness: h_j is ``1 - rho_j`` (linear), ``exp(-rho_j / tau)`` (exp) or 1 (constant).
+        tau: of exp.
+        bandwidth: the width of the box; None sets every c_j to 1 (no calibration).
+        drop_unsolved: tests that nobody passes get the weight 0 and count for nothing. They tell
+            nobody of the group from another, and otherwise keep their share of the weight.
+
+    Raises:
+        ValueError: no test, a rate outside [0, 1], or options that make no sense.
+    """
+    check_options(hardness, tau, bandwidth)
+    rates = _checked(rates[None])[0]
+    kept = rates > 0 if drop_unsolved else torch.ones_like(rates, dtype=torch.bool)
+    if hardness == "linear":
+        hard = 1.0 - rates
+    elif hardness == "exp":
+        # Shifted, which the division below undoes: a small tau would make every term 0.
+        hard = torch.exp((rates.min() - rates) / tau)
+    else:
+        hard = torch.ones_like(rates)
+    raw = torch.where(kept, hard, 0.0)
+    if bandwidth is not None:
+        near = (rates[:, None] - rates[None, :]).abs() <= bandwidth / 2 + _SLACK
+        raw = raw / (near & kept[None, :]).sum(dim=1).clamp(min=1)
+    total = raw.sum()
+    return raw / total if total > 0 else torch.full_like(raw, 1.0 / len(raw))
+
+
+def difficulty_weights(
+    marks: Marks,
+    *,
+    hardness: Hardness = "linear",
+    tau: float = 0.5,
+    bandwidth: float | None = 0.1,
+    drop_unsolved: bool = False,
+) -> Float[Tensor, " u"]:
+    """:func:`weights_of_rates` of a group's :func:`pass_rates`; equal weights for one program.
+
+    A group of one says nothing about difficulty (what its program passes would be worth nothing),
+    which is warned of.
+
+    Raises:
+        ValueError: as those two do.
+    """
+    rates = pass_rates(marks)
+    if marks[..., 0].numel() == 1:
+        check_options(hardness, tau, bandwidth)
+        warnings.warn("a group of one program: its tests weigh the same", stacklevel=2)
+        return torch.full_like(rates, 1.0 / len(rates))
+    return weights_of_rates(
+        rates, hardness=hardness, tau=tau, bandwidth=bandwidth, drop_unsolved=drop_unsolved
+    )
+
+
+def local_reward(marks: Marks, weights: Float[Tensor, " k"]) -> Float[Tensor, "*g"]:
+    """``R_local = sum_j w_j P_j``, in [0, 1], and exactly 1 where all tests are passed; float64.
+
+    1 only there, unless a test weighs nothing that not all passed (``drop_unsolved``).
+
+    Raises:
+        ValueError: marks as for :func:`pass_rates`, or a weight for some other number of tests.
+    """
+    checked = _checked(marks)
+    if weights.shape != checked.shape[-1:]:
+        raise ValueError(f"{len(weights)} weights for {checked.shape[-1]} tests")
+    local = (checked * weights.double()).sum(dim=-1).clamp(0.0, 1.0)
+    return torch.where((checked >= 1.0).all(dim=-1), 1.0, local)
+
+
+def outcome_reward(marks: Marks) -> Float[Tensor, "*g"]:
+    """``R_global = 1[all tests passed]``; float64.
+
+    Raises:
+        ValueError: as :func:`pass_rates` does.
+    """
+    return (_checked(marks) >= 1.0).all(dim=-1).double()
+
+
+def discounted(
+    local: Float[Tensor, "g t"], gamma: float, mask: Bool[Tensor, "g t"] | None = None
+) -> Float[Tensor, "g t"]:
+    """What a turn's reward lends to the turns before it: ``L_t = R_t + gamma L_(t+1)``.
+
+    Args:
+        local: each turn's local reward.
+        gamma: in [0, 1]; 0 leaves every turn its own.
+        mask: the turns that were taken; the others get 0 and lend nothing.
+
+    Raises:
+        ValueError: gamma outside [0, 1].
+    """
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma is {gamma}, it must lie in [0, 1]")
+    real = local if mask is None else torch.where(mask, local, 0.0)
+    lent, ahead = torch.zeros_like(real), torch.zeros_like(real[:, 0])
+    for t in reversed(range(real.shape[1])):
+        ahead = real[:, t] + gamma * ahead
+        lent[:, t] = ahead
+    return lent if mask is None else torch.where(mask, lent, 0.0)
+
+
+def group_normalized(
+    values: Float[Tensor, " m"], group: Int64[Tensor, " m"], eps: float = 1e-4
+) -> Float[Tensor, " m"]:
+    """``(r - mean) / (std + eps)`` within each group, as GRPO has it; float64.
+
+    The standard deviation is the unbiased one (of its square); 0 for a group of one.
+    """
+    if len(values) == 0:
+        return values.double()
+    _, index = torch.unique(group, return_inverse=True)
+    count = torch.bincount(index).double()
+    centered = values.double() - (torch.bincount(index, values.double()) / count)[index]
+    square = torch.bincount(index, centered**2)
+    std = (square / (count - 1).clamp(min=1)).sqrt()
+    return centered / (std[index] + eps)
+
+
+def verpo_advantages(
+    outcome: Float[Tensor, " n"],
+    local: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    group: Int64[Tensor, " n"],
+    *,
+    beta: float = 0.5,
+    mask: Bool[Tensor, "n t"] | None = None,
+    eps: float = 1e-4,
+) -> Float[Tensor, " n"] | Float[Tensor, "n t"]:
+    """``A = norm(R_global) + beta norm(R_local)``, each normalized within its group; float64.
+
+    ``beta = 0`` is GRPO on the outcome.
+
+    Args:
+        outcome: R_global of each rollout.
+        local: R_local of each rollout; or of each turn, :func:`discounted` or not. Turns are
+            normalized over all turns of the group, and share their rollout's outcome.
+        group: who is compared with whom.
+        beta: the share of the local reward; at least 0.
+        mask: the turns that were taken (of local rewards by turn); the others get 0.
+        eps: of :func:`group_normalized`.
+
+    Raises:
+        ValueError: a beta that is negative or not finite, or a mask that does not fit.
+    """
+    check_beta(beta)
+    whole = group_normalized(outcome, group, eps)
+    if local.ndim == 1:
+        if mask is not None:
+            raise ValueError("a mask is of turns, and these local rewards are of rollouts")
+        return whole + beta * group_normalized(local, group, eps)
+    mask = torch.ones_like(local, dtype=torch.bool) if mask is None else mask
+    of_turn = group[:, None].expand(local.shape)[mask]
+    turns = torch.zeros(local.shape, dtype=torch.float64)
+    turns[mask] = group_normalized(local[mask], of_turn, eps)
+    return torch.where(mask, whole[:, None] + beta * turns, 0.0)
+
+
+def _checked(marks: Tensor) -> Float[Tensor, "*g u"]:
+    if marks.ndim < 2 or marks.shape[-1] == 0 or marks[..., 0].numel() == 0:
+        raise ValueError(
+            f"marks have the shape {[*marks.shape]}: at least one program with one test is needed"
+        )
+    marks = marks.double()
+    low, high = marks.aminmax()
+    # Both are NaN where a mark is, and a comparison with NaN is false.
+    if not (float(low) >= 0.0 and float(high) <= 1.0):
+        raise ValueError("a mark lies outside [0, 1] or is NaN; as_marks() counts NaN as failed")
+    return marks
+
+
+def check_options(hardness: str, tau: float, bandwidth: float | None) -> None:
+    """Refuse options of :func:`weights_of_rates` that make no sense, with a ValueError."""
+    if hardness not in get_args(Hardness):
+        raise ValueError(f"hardness is {hardness!r}, not one of {', '.join(get_args(Hardness))}")
+    if not (math.isfinite(tau) and tau > 0):
+        raise ValueError(f"tau is {tau}, it must be a positive number")
+    if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth >= 0):
+        raise ValueError(f"bandwidth is {bandwidth}, it must be a number of at least 0, or None")
+
+
+def check_beta(beta: float) -> None:
+    """Refuse a share of the local reward that makes no sense, with a ValueError."""
+    if not (math.isfinite(beta) and beta >= 0):
+        raise ValueError(f"beta is {beta}, it must be a number of at least 0")

@@ -1,0 +1,395 @@
+"""VeRPO as a reward: marks in, two parts out, statuses kept, pass rates remembered by task."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rewardsmith as rs
+from rewardsmith.core.errors import MissingColumn
+from rewardsmith.core.learning import learn
+from rewardsmith.core.outcome import Status
+from rewardsmith.core.reward import Reward
+from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.rows import RowReward
+from rewardsmith.core.scores import Scores
+from rewardsmith.core.spec import dumps, loads
+from rewardsmith.ops.difficulty import (
+    difficulty_weights,
+    local_reward,
+    outcome_reward,
+    verpo_advantages,
+)
+from rewardsmith.rules.verdict import Verdict
+from rewardsmith.signals import VeRPO
+
+
+def grade(completion: str) -> Any:
+    """The completion says what its tests will do."""
+    if completion == "broken":
+        raise RuntimeError("no sandbox")
+    if completion == "slow":
+        raise TimeoutError
+    if completion == "nothing":
+        return None
+    if completion == "mute":
+        return 1.0
+    return Verdict(float(set(completion) == {"."}), f"{completion} as it says")
+
+
+class Tests(RowReward):
+    """A reward that tells marks."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_row(grade, ("completion",))
+
+
+def rollouts(completions: list[str], group: list[Any] | None = None, **columns: Any) -> Rollouts:
+    group = [0] * len(completions) if group is None else group
+    return Rollouts({"completion": completions, **columns}, group=group)
+
+
+def passed(completions: list[str]) -> torch.Tensor:
+    return torch.tensor([[mark == "." for mark in row] for row in completions])
+
+
+SAID = ["...F", "..FF", ".FF.", "...T", "..CF", "FFFF", "....", "...F"]
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def test_it_is_the_outcome_plus_the_weight_of_passed_tests() -> None:
+    scores = VeRPO(Tests(), beta=0.5)(rollouts(SAID))
+    marks = passed(SAID)
+    weights = difficulty_weights(marks)
+    local, outcome = local_reward(marks, weights), outcome_reward(marks)
+    torch.testing.assert_close(scores.values.double(), outcome + 0.5 * local, rtol=0, atol=1e-6)
+    assert scores.parts["global"].values.tolist() == outcome.tolist() == [0.0] * 6 + [1.0, 0.0]
+    torch.testing.assert_close(scores.parts["local"].values, local.float())
+    assert scores.parts["tests"].info["why"][3] == "...T as it says"
+    assert scores.info["timeouts"].tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
+    assert all(told == weights.tolist() for told in scores.info["test_weights"])
+
+
+def test_groups_are_weighed_apart_wherever_their_rows_lie() -> None:
+    first, second = SAID, ["FF", ".F", ".F", ".."]
+    mixed = [*first[:3], second[0], second[1], *first[3:], *second[2:]]
+    group = ["a"] * 3 + ["b"] * 2 + ["a"] * 5 + ["b"] * 2
+    reward = VeRPO(Tests(), beta=2.0, hardness="exp", tau=0.3, bandwidth=None)
+    together = reward(rollouts(mixed, group))
+    where = torch.tensor([name == "a" for name in group])
+    assert torch.equal(together.values[where], reward(rollouts(first)).values)
+    assert torch.equal(together.values[~where], reward(rollouts(second)).values)
+
+
+def test_options_reach_the_weights() -> None:
+    for options in (
+        {"bandwidth": None},
+        {"hardness": "constant"},
+        {"hardness": "exp", "tau": 0.1},
+        {"drop_unsolved": True},
+    ):
+        said = ["..F", ".FF", ".FF", "..F"]
+        local = VeRPO(Tests(), **options)(rollouts(said)).parts["local"].values
+        marks = passed(said)
+        expected = local_reward(marks, difficulty_weights(marks, **options))
+        torch.testing.assert_close(local, expected.float())
+
+
+def test_normalized_it_is_the_advantage() -> None:
+    group = [0, 0, 1, 0, 1, 0, 1, 1]
+    data = rollouts(SAID, group)
+    raw = VeRPO(Tests())(data)
+    found = VeRPO(Tests(), beta=0.7, normalize=True)(data)
+    expected = verpo_advantages(
+        raw.parts["global"].values, raw.parts["local"].values, data.group, beta=0.7
+    )
+    torch.testing.assert_close(found.values, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_it_asks_for_whole_groups() -> None:
+    reward = VeRPO(Tests())
+    assert (reward.scope, reward.granularity) == ("group", "outcome")
+    assert reward.needs == {"completion"}
+    reward = VeRPO(Tests(), momentum=0.5, task="problem", names="tests")
+    assert reward.needs == {"completion", "problem", "tests"}
+
+
+def test_it_is_written_and_read_back() -> None:
+    tests = rs.WeightedMean({"a": rs.signals.Pattern("x"), "b": rs.signals.Pattern("y")})
+    reward = VeRPO(tests, beta=0.25, hardness="exp", bandwidth=None, momentum=0.9)
+    again = loads(dumps(reward))
+    assert dumps(again) == dumps(reward)
+    data = rollouts(["x", "y", "xy", ""], task=["t"] * 4)
+    assert torch.equal(again(data).values, reward(data).values)
+
+
+# --- rubrics: criteria for tests ------------------------------------------------------------------
+
+
+def test_the_criteria_of_a_rubric_are_weighed_as_tests_are() -> None:
+    criteria = {name: rs.signals.Pattern(name) for name in ("polite", "short", "cited", "balanced")}
+    said = ["polite short cited", "polite short", "polite", "polite balanced", "polite short"]
+    scores = VeRPO(rs.WeightedMean(criteria))(rollouts(said))
+    marks = torch.tensor([[name in text for name in criteria] for text in said])
+    expected = local_reward(marks, difficulty_weights(marks))
+    torch.testing.assert_close(scores.parts["local"].values, expected.float())
+    # What everybody does is worth nothing; what one in five does is worth most.
+    assert scores.info["test_weights"][0][0] == 0.0
+    assert scores.parts["tests"].parts["cited"].values.tolist() == [1.0, 0, 0, 0, 0]
+
+
+def test_a_criterion_may_be_met_in_part_but_not_beyond_it() -> None:
+    def met(completion: str) -> float:
+        return {"none": 0.0, "half": 0.5, "full": 1.0, "over": 1.5}[completion]
+
+    rubric = rs.WeightedSum({"met": rs.reward(met), "any": rs.signals.Pattern(".")})
+    scores = VeRPO(rubric)(rollouts(["none", "half", "full", "over"]))
+    assert scores.parts["local"].values[:3].tolist() == [0.0, 0.5, 1.0]
+    assert scores.parts["global"].values[:3].tolist() == [0.0, 0.0, 1.0]
+    assert scores.status.tolist() == [0, 0, 0, Status.BAD_VALUE]
+    assert scores.errors[3] == ("", "criterion 'met' is 1.5, not within 0 and 1")
+
+
+def test_a_row_without_one_of_its_criteria_is_not_compared() -> None:
+    def judged(completion: str) -> float | None:
+        return None if completion == "b" else 1.0
+
+    rubric = rs.WeightedMean({"judged": rs.reward(judged), "a": rs.signals.Pattern("a")})
+    scores = VeRPO(rubric)(rollouts(["a", "b", "c"]))
+    assert scores.status.tolist() == [0, Status.ABSTAINED, 0]
+    assert not scores.errors
+    assert scores.info["test_weights"][1] is None
+    assert scores.info["test_weights"][0] == [0.0, 1.0]
+
+
+# --- rows without marks ---------------------------------------------------------------------------
+
+
+def test_rows_that_could_not_be_tested_are_missing_and_count_in_no_rate() -> None:
+    said = [*SAID, "broken", "slow", "nothing", "..?."]
+    scores = VeRPO(Tests())(rollouts(said))
+    assert scores.status.tolist() == [0] * 8 + [
+        Status.FAILED,
+        Status.TIMEOUT,
+        Status.ABSTAINED,
+        Status.FAILED,
+    ]
+    assert torch.equal(scores.values[:8], VeRPO(Tests())(rollouts(SAID)).values)
+    assert scores.errors[8] == ("tests", "raised RuntimeError: no sandbox")
+    assert scores.errors[11] == ("", "test 3 could not be run")
+    assert scores.info["test_weights"][8] is None
+    # The child's own scores stay as they were.
+    assert scores.parts["tests"].status[11] == Status.SCORED
+    for part in ("global", "local"):
+        assert torch.equal(scores.parts[part].status, scores.status)
+
+
+def test_a_reward_that_tells_no_marks_fails_its_rows() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = VeRPO(Tests())(rollouts(["mute", "mute"]))
+        clipped = VeRPO(rs.transforms.Clip(Tests()))(rollouts(["..", ".F"]))
+    for found in (scores, clipped):
+        assert found.status.tolist() == [Status.FAILED] * 2
+        assert found.errors[0][1].startswith("`tests` tells no marks: ")
+
+
+def test_a_group_with_different_numbers_of_tests_fails() -> None:
+    scores = VeRPO(Tests())(rollouts(["..", "...", ".F", "F."], ["a", "a", "b", "b"]))
+    assert scores.status.tolist() == [Status.FAILED] * 2 + [0, 0]
+    message = "the rows of its group have different numbers of tests, 2 and 3"
+    assert scores.errors == {0: ("", message), 1: ("", message)}
+
+
+def test_a_group_with_different_tests_fails_where_they_are_named() -> None:
+    data = rollouts(
+        ["..", ".F", ".F", "F."], ["a", "a", "b", "b"], tests=[[1, 2], [1, 3], [4], [4]]
+    )
+    assert VeRPO(Tests())(data).status.tolist() == [0] * 4
+    scores = VeRPO(Tests(), names="tests")(data)
+    assert scores.status.tolist() == [Status.FAILED] * 2 + [0, 0]
+    assert scores.errors[0] == ("", "the rows of its group have different tests")
+    with pytest.raises(MissingColumn, match=r"no column 'nope', needed by verpo\("):
+        VeRPO(Tests(), names="nope")(data)
+
+
+def test_a_group_of_one_weighs_all_tests_the_same_and_warns() -> None:
+    with pytest.warns(UserWarning, match="2 of 3 groups have one row with a score"):
+        scores = VeRPO(Tests())(
+            rollouts(["..F.", "F.", "broken", ".F", ".."], ["a", "b", "b", "c", "c"])
+        )
+    assert scores.parts["local"].values.tolist() == [0.75, 0.5, 0.0, 0.0, 1.0]
+
+
+def test_rows_without_marks_do_not_count_in_normalized_groups() -> None:
+    some, all_ = VeRPO(Tests(), normalize=True), rollouts([*SAID, "broken", "slow"])
+    assert torch.equal(some(all_).values[:8], some(rollouts(SAID)).values)
+
+
+def test_nothing_to_compare() -> None:
+    scores = VeRPO(Tests(), normalize=True)(rollouts(["broken", "broken"]))
+    assert scores.status.tolist() == [Status.FAILED] * 2
+
+
+# --- by turn --------------------------------------------------------------------------------------
+
+
+def test_turns_are_scored_by_segments() -> None:
+    """Two rollouts of two turns, two steps each; what is tested is what a turn wrote."""
+    spans = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1]])
+    data = Rollouts(
+        {"rollout_id": [0, 1]},
+        {"token": torch.zeros(2, 4)},
+        group=["a", "a"],
+        spans={"turn": spans},
+    )
+    segments = data.segments("turn")
+    said = {(0, 0): ".F", (0, 1): "..", (1, 0): "FF", (1, 1): ".F"}
+    pairs = zip(segments["rollout"].tolist(), segments["segment"].tolist(), strict=True)
+    segments.rows["completion"] = [said[pair] for pair in pairs]
+    scores = VeRPO(Tests(), beta=1.0)(segments)
+    dense = scores.parts["local"].onto(data, "turn")
+    # Pass rates of 3/4 and 1/4 over the four submissions.
+    assert dense.values.tolist() == [[0.0, 0.25, 0.0, 1.0], [0.0, 0.0, 0.0, 0.25]]
+    assert dense.at is not None
+    assert dense.at.tolist() == [[False, True, False, True]] * 2
+
+
+# --- what is remembered of a task -----------------------------------------------------------------
+
+
+def test_pass_rates_of_a_task_outlive_the_batch() -> None:
+    reward = VeRPO(Tests(), momentum=0.75)
+    first = rollouts([".F", ".F", "..", "FF"], task=["t"] * 4)
+    scores, metrics = learn(reward, first)
+    assert torch.equal(scores.values, VeRPO(Tests())(first).values)
+    assert reward.rates == {"t": [0.75, 0.25]}
+    assert metrics == {"pass_rate": 0.5, "unsolved": 0.0}
+    second = rollouts(["F.", "F."], task=["t"] * 2)
+    scores, metrics = learn(reward, second)
+    # 3/4 of what was, 1/4 of what is: rates 9/16 and 7/16.
+    assert reward.rates["t"] == pytest.approx([0.5625, 0.4375])
+    assert scores.info["test_weights"][0] == pytest.approx([0.4375, 0.5625])
+    assert metrics == {"pass_rate": 0.5, "unsolved": 0.5}
+    # Scoring alone changes nothing.
+    before = dict(reward.rates)
+    assert torch.equal(reward(first).values, reward(first).values)
+    assert reward.rates == before
+
+
+def test_without_momentum_nothing_is_remembered() -> None:
+    reward = VeRPO(Tests())
+    learn(reward, rollouts(SAID))
+    assert reward.rates == {}
+    assert reward.get_extra_state() == {}
+
+
+def test_what_is_remembered_gives_a_group_of_one_its_weights() -> None:
+    reward = VeRPO(Tests(), momentum=0.5)
+    learn(reward, rollouts([".F", ".F", "..", ".F"], task=["t"] * 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = reward(rollouts([".F"], task=["t"]))
+    assert scores.info["test_weights"][0] == pytest.approx([0.0, 1.0])
+    with pytest.warns(UserWarning, match="1 of 1 groups"):
+        reward(rollouts([".F"], task=["other"]))
+
+
+def test_groups_of_one_task_are_remembered_together() -> None:
+    reward = VeRPO(Tests(), momentum=0.5)
+    data = rollouts([".F", ".F", "FF", "FF"], ["a", "a", "b", "b"], task=[5, 5, 5, 5])
+    learn(reward, data)
+    assert reward.rates == {5: [0.5, 0.0]}
+    tensor = rollouts([".F", ".F", "FF", "FF"], ["a", "a", "b", "b"], task=torch.tensor([5] * 4))
+    assert torch.equal(reward(tensor).values, reward(data).values)
+
+
+def test_the_memory_is_saved_and_read_back() -> None:
+    reward, again = (VeRPO(Tests(), momentum=0.5) for _ in range(2))
+    data = rollouts(SAID, task=["t"] * 8)
+    learn(reward, data)
+    again.load_state_dict(reward.state_dict())
+    assert again.rates == reward.rates
+    other = rollouts(["F..."] * 8, task=["t"] * 8)
+    learn(reward, other)
+    # A copy, which did not move along.
+    assert again.rates != reward.rates
+    learn(again, other)
+    assert again.rates == reward.rates
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        (["t", "s"], "the rows of its group have different tasks"),
+        ([1.5, 1.5], "its task is float 1.5, not a text or an integer"),
+        ([["t"], ["t"]], "its task is list ['t'], not a text or an integer"),
+        (["t", "t"], "task 't' has 2 tests here and had 3 before"),
+    ],
+)
+def test_tasks_that_cannot_be_remembered_fail_their_group(tasks: list[Any], message: str) -> None:
+    reward = VeRPO(Tests(), momentum=0.5)
+    learn(reward, rollouts(["...", "..F"], task=["t"] * 2))
+    scores, _ = learn(reward, rollouts([".F", "F."], task=tasks))
+    assert scores.status.tolist() == [Status.FAILED] * 2
+    assert scores.errors[0] == ("", message)
+    assert reward.rates == {"t": [1.0, 1.0, 0.5]}
+
+
+def test_a_task_has_one_number_of_tests_in_a_batch() -> None:
+    reward = VeRPO(Tests(), momentum=0.5)
+    data = rollouts([".F", "..", "...", "..."], ["a", "a", "b", "b"], task=["t"] * 4)
+    scores, _ = learn(reward, data)
+    assert scores.status.tolist() == [0, 0, Status.FAILED, Status.FAILED]
+    assert reward.rates == {"t": [1.0, 0.5]}
+
+
+def test_rows_that_lack_their_task_fail() -> None:
+    data = Rollouts({"completion": [".F", ".."], "meta": [{"task": "t"}, {}]}, group=[0, 0])
+    scores = VeRPO(Tests(), momentum=0.5, task="meta.task")(data)
+    assert scores.errors[0] == ("", "a row of its group does not name its tasks")
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+class Dense(Reward):
+    """Scores steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.declare(granularity="dense")
+
+    def forward(self, rollouts: Rollouts) -> Scores:
+        return Scores.dense(torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": -0.5}, r"beta is -0\.5"),
+        ({"beta": float("nan")}, "beta is nan"),
+        ({"tau": 0.0}, r"tau is 0\.0"),
+        ({"bandwidth": -1.0}, r"bandwidth is -1\.0"),
+        ({"momentum": 1.0}, r"momentum is 1\.0"),
+        ({"momentum": float("nan")}, "momentum is nan"),
+        ({"tests": Dense()}, "scores steps"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VeRPO(**{"tests": Tests()} | options)
+
+
+def test_it_scales() -> None:
+    rng = np.random.default_rng(0)
+    said = ["".join(rng.choice([".", "F"], 40)) for _ in range(4000)]
+    scores = VeRPO(Tests())(rollouts(said, [i // 8 for i in range(4000)]))
+    assert scores.scored.all()

@@ -1,0 +1,224 @@
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reproductions import r102_mle_agents as r102
+from reproductions.r102_mle_agents import (
+    ADDED,
+    ARMS,
+    CLEAN,
+    IMPORT,
+    LARGE,
+    LOAD,
+    MEASURES,
+    NOP,
+    PLOT,
+    PREDICT,
+    SMALL,
+    SPLIT,
+    START,
+    TRAIN,
+    WRITE,
+    Settings,
+    judge,
+    reproduce,
+)
+
+TINY = Settings(actors=3, updates=4, blocks=2, final=50, window=6.0, hint=2.0)
+SEEDS = range(2)
+RESULTS = Path(r102.__file__).parent / "results"
+VERDICTS = {"supported", "refuted", "inconclusive"}
+
+
+def one(*program: int) -> r102.Runs:
+    padded = [*program, *[NOP] * (r102.LENGTH - len(program))]
+    return r102.run_programs(np.array([padded]))
+
+
+GOOD = (IMPORT, LOAD, CLEAN, SPLIT, LARGE, TRAIN, PREDICT, WRITE)
+
+
+def test_the_best_program() -> None:
+    runs = one(*GOOD)
+    assert runs.valid[0]
+    assert runs.score[0] == pytest.approx(0.9)
+    assert runs.seconds[0] == pytest.approx(9.75)
+    assert runs.ran.all()
+    assert r102.rewards(runs, 0.1).tolist() == pytest.approx([0.9])
+
+
+@pytest.mark.parametrize(
+    ("program", "milestones", "ran"),
+    [
+        ((LOAD,), 0, 1),
+        ((IMPORT, SPLIT), 1, 2),
+        ((IMPORT, LOAD, PLOT, SPLIT, TRAIN), 3, 5),
+        ((IMPORT, LOAD, SPLIT, SMALL, TRAIN, PREDICT), 6, 8),
+        ((IMPORT, LOAD, SPLIT, SMALL, TRAIN, WRITE), 5, 6),
+        ((PREDICT,), 0, 1),
+    ],
+)
+def test_failed_programs(program: tuple[int, ...], milestones: int, ran: int) -> None:
+    runs = one(*program)
+    assert not runs.valid[0]
+    assert runs.ran.sum() == ran
+    assert r102.rewards(runs, 0.1)[0] == pytest.approx(-10 + 0.1 * milestones)
+    assert r102.rewards(runs, 0.0)[0] == -10
+
+
+def test_cleaning_after_training_is_worth_nothing() -> None:
+    runs = one(IMPORT, LOAD, SPLIT, SMALL, TRAIN, CLEAN, PREDICT, WRITE)
+    assert runs.score[0] == pytest.approx(0.4)
+
+
+def test_nothing_runs_after_the_end() -> None:
+    runs = one(IMPORT, LOAD, SPLIT, SMALL, TRAIN, PREDICT, WRITE, TRAIN)
+    assert runs.valid[0]
+    assert runs.ran.sum() == 7
+    assert runs.seconds[0] == pytest.approx(2.25)
+
+
+def test_the_chance_of_a_valid_program_is_what_sampling_gives() -> None:
+    logits = r102.start_of(0, replace(Settings(), hint=4.0))
+    runs = r102.run_programs(r102.sample(logits, 20000, np.random.default_rng(0)))
+    assert r102.chance(logits) == pytest.approx(runs.valid.mean(), abs=0.015)
+    assert 0.05 < runs.valid.mean() < 0.95
+
+
+def test_a_window_loses_what_is_unfinished() -> None:
+    logits = np.full((13, 12), -30.0)
+    for before, after in zip((START, *GOOD), GOOD, strict=False):
+        logits[before, after] = 30.0
+    settings = Settings(actors=2, window=21.0)
+    runs, started = r102.completed(logits, np.random.default_rng(0), settings)
+    # 9.75 each: two are done in 21, the third is begun.
+    assert (len(runs.valid), started) == (4, 6)
+    assert runs.valid.all()
+    runs, started = r102.completed(logits, np.random.default_rng(0), settings, lost=False)
+    assert (len(runs.valid), started) == (6, 6)
+
+
+def test_the_gradient_is_that_of_the_log_probability() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(13, 12))
+    runs = r102.run_programs(r102.sample(logits, 30, rng))
+    advantage = rng.normal(size=30)
+
+    def surrogate(x: Any) -> float:
+        log = np.log(r102.softmax(x))[runs.before, runs.chosen]
+        return float((advantage * (log * runs.ran).sum(axis=1)).mean())
+
+    found = r102.gradient(logits, runs, advantage)
+    assert np.abs(found).max() > 0
+    for i in [(START, IMPORT), (IMPORT, LOAD), (START, NOP), (NOP, WRITE)]:
+        bump = np.zeros_like(logits)
+        bump[i] = 1e-5
+        numeric = (surrogate(logits + bump) - surrogate(logits - bump)) / 2e-5
+        assert found[i] == pytest.approx(numeric, abs=1e-8)
+
+
+def test_weights_are_by_duration() -> None:
+    paid, seconds = np.array([-10.0, -10.0, 0.5]), np.array([1.0, 1.0, 4.0])
+    plain = r102.advantages(paid, seconds, weighted=False)
+    weighted = r102.advantages(paid, seconds, weighted=True)
+    np.testing.assert_allclose(weighted / plain, [0.5, 0.5, 2.0])
+    assert not r102.advantages(np.full(3, -10.0), seconds, weighted=True).any()
+
+
+LOW, HIGH, WIDE = [0.1, 0.12, 0.11], [0.9, 0.91, 0.92], [0.0, 0.99, 0.95]
+NO, YES, SOME = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("real", "credit", "plain", "weighted", "verdict", "halves"),
+    [
+        (NO, YES, LOW, HIGH, "supported", ("supported", "supported")),
+        (YES, YES, LOW, HIGH, "refuted", ("refuted", "supported")),
+        (NO, SOME, LOW, HIGH, "inconclusive", ("inconclusive", "supported")),
+        (NO, YES, HIGH, HIGH, "refuted", ("supported", "refuted")),
+        (NO, YES, LOW, WIDE, "inconclusive", ("supported", "inconclusive")),
+        (YES, NO, LOW, WIDE, "refuted", ("refuted", "inconclusive")),
+    ],
+)
+def test_every_verdict_can_fall(
+    real: list[float],
+    credit: list[float],
+    plain: list[float],
+    weighted: list[float],
+    verdict: str,
+    halves: tuple[str, str],
+) -> None:
+    told = judge(
+        {"real_only": real, "milestones": credit},
+        {"milestones": plain, "milestones_weighted": weighted},
+    )
+    assert (told["verdict"], tuple(told["halves"].values())) == (verdict, halves)
+
+
+def check_record(record: dict[str, Any]) -> None:
+    seeds, settings = record["seeds"], record["settings"]
+    assert record["verdict"] in VERDICTS
+    assert set(record["halves"].values()) <= VERDICTS
+    assert record["claim"]
+    assert record["unproved"]
+    assert {"python", "rewardsmith", "numpy", "torch"} <= record["versions"].keys()
+    assert record["budget"] == {
+        "windows_per_run": settings["updates"],
+        "runs": len(ARMS + ADDED) * len(seeds),
+    }
+    assert {"settings", "seeds", "verdict", "times"} <= record["tries"][-1].keys()
+    effects = record["effects"] | record["beside"] | record["added_after_the_verdict"]
+    for effect in effects.values():
+        assert effect["low"] <= effect["mean"] <= effect["high"]
+        assert effect["smallest_visible"] >= 0
+    assert tuple(record["arms"]) == ARMS + ADDED
+    for arm in record["arms"].values():
+        for name in MEASURES:
+            assert arm[name]["low"] <= arm[name]["mean"] <= arm[name]["high"]
+            assert len(arm[name]["per_seed"]) == len(seeds)
+        for curve in arm["curve"].values():
+            assert len(curve) == settings["blocks"]
+    again = judge(
+        {arm: record["arms"][arm]["ever"]["per_seed"] for arm in ARMS},
+        {arm: record["arms"][arm]["best"]["per_seed"] for arm in ARMS},
+    )
+    assert again["verdict"] == record["verdict"]
+
+
+def test_a_record_tells_what_it_must_and_is_the_same_again(tmp_path: Path) -> None:
+    first = reproduce(tmp_path / "a" / "102.json", TINY, SEEDS)
+    check_record(first)
+    assert json.loads((tmp_path / "a" / "102.json").read_text()) == first
+    assert reproduce(tmp_path / "b" / "102.json", TINY, SEEDS) == first
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["102.json"]
+    assert reproduce(tmp_path / "a" / "102.json", TINY, SEEDS)["tries"][0]["times"] == 2
+
+
+def test_a_run_that_was_killed_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = reproduce(tmp_path / "whole.json", TINY, SEEDS)
+    train, trained = r102.train, []
+
+    def killed_at_the_fourth(*args: Any) -> Any:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(args)
+        return train(*args)
+
+    out = tmp_path / "102.json"
+    monkeypatch.setattr(r102, "train", killed_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(out, TINY, SEEDS)
+    assert not out.exists()
+    monkeypatch.setattr(r102, "train", lambda *args: trained.append(args) or train(*args))
+    assert reproduce(out, TINY, SEEDS) == whole
+    assert len(trained) == len(set(trained)) == len(ARMS + ADDED) * len(SEEDS)
+
+
+def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
+    record = json.loads((RESULTS / "102.json").read_text(encoding="utf-8"))
+    check_record(record)
+    assert record["settings"] == asdict(Settings())
+    assert record["seeds"] == list(range(20))

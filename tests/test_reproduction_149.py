@@ -1,0 +1,245 @@
+"""The reproduction of VeRPO: its language, its tasks, its learner, its rule and its record."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reproductions import r149_verpo as r149
+from reproductions.r149_verpo import (
+    ARMS,
+    END,
+    LONGEST,
+    NAMES,
+    REACH,
+    SLOWER,
+    Settings,
+    judge,
+    reproduce,
+)
+
+TINY = Settings(tasks_per_length=1, updates=4, blocks=2)
+SEEDS = range(2)
+RESULTS = Path(r149.__file__).parent / "results"
+
+
+def program(text: str) -> tuple[int, ...]:
+    return tuple(NAMES.index(name) for name in text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", [-3, 5]),
+        ("swap", [2, -1]),
+        ("max 1 add", [3, 6]),
+        ("over sub", [-5, 6]),
+        ("dup mul neg", [-9, -25]),
+        ("0 min", [-3, 0]),
+        ("add add", None),
+        ("2 sub mul", [-10, -3]),
+    ],
+)
+def test_the_machine(text: str, wanted: list[int] | None) -> None:
+    found = r149.result(program(text), np.array([2, -1]), np.array([-3, 5]))
+    assert wanted is None if found is None else found.tolist() == wanted
+
+
+def test_numbers_stay_finite() -> None:
+    found = r149.result(program("dup mul dup mul dup mul dup mul"), np.array([1]), np.array([6]))
+    assert found.tolist() == [r149.LARGEST]
+
+
+def test_tasks_are_as_the_prose_says() -> None:
+    settings = Settings()
+    tasks = r149.draw_tasks(0, settings)
+    assert [len(task.target) for task in tasks] == [3] * 8 + [4] * 8
+    assert len({task.target for task in tasks}) == 16
+    short = [f.program for f in r149.functions() if len(f.program) <= 3]
+    for task in tasks:
+        tests = set(zip(task.x.tolist(), task.y.tolist(), strict=True))
+        assert len(tests) == len(task.wanted) == settings.trivial + settings.real
+        assert (r149.result(task.target, task.x, task.y) == task.wanted).all()
+        marks = np.array(
+            [
+                r149.result(shorter, task.x, task.y) == task.wanted
+                for shorter in short
+                if len(shorter) < len(task.target)
+            ]
+        )
+        trivial, real = marks[:, : settings.trivial].all(axis=1), marks[:, settings.trivial :]
+        # Something very short passes all the trivial tests and none of the real ones; nothing
+        # shorter than the target passes all.
+        assert bool((trivial & ~real.any(axis=1)).any())
+        assert not bool(marks.all(axis=1).any())
+
+
+def test_programs_are_marked_test_by_test() -> None:
+    tasks = r149.draw_tasks(0, Settings())
+    tests = r149.StackTests(tasks)
+    rollouts = r149.rs.Rollouts(
+        {"completion": [tasks[3].target, program("add add"), ()], "task": [3, 3, 3]}
+    )
+    scores = tests(rollouts)
+    assert scores.values.tolist() == [1.0, 0.0, 0.0]
+    right, crashed, wrong = scores.info["why"]
+    assert (right, crashed) == ("." * 20, "C" * 20)
+    assert set(wrong) <= {".", "F"}
+
+
+def test_the_start_within_reach_is_right_as_often_as_it_says() -> None:
+    settings = replace(Settings(tasks_per_length=1), start=0.2)
+    tasks = r149.draw_tasks(0, settings)
+    assert not r149.first_logits(tasks, Settings()).any()
+    task = np.repeat(np.arange(2), 4000)
+    logits = r149.first_logits(tasks, settings)
+    sample = r149.write_programs(logits, task, np.random.default_rng(0))
+    for number, own in enumerate(tasks):
+        written = [p for p, k in zip(sample.programs, task, strict=True) if k == number]
+        assert np.mean([p == own.target for p in written]) == pytest.approx(0.2, abs=0.025)
+
+
+def test_the_arms_learn_from_what_they_say() -> None:
+    settings = Settings()
+    tests = r149.StackTests(r149.draw_tasks(0, settings))
+    target = tests.tasks[0].target
+    programs = [target, (), (), program("0"), program("add add"), (), program("0"), program("1")]
+    rollouts = r149.rs.Rollouts(
+        {"completion": programs, "task": [0] * len(programs)}, group=[0] * len(programs)
+    )
+    marks = np.array([[mark == "." for mark in tests.marks(0, p)] for p in programs])
+
+    def norm(values: Any) -> Any:
+        return (values - values.mean()) / (values.std(ddof=1) + 1e-4)
+
+    outcome, fraction = norm(marks.all(axis=1) * 1.0), norm(marks.mean(axis=1))
+    rates = marks.mean(axis=0)
+    plain = (1 - rates) / (1 - rates).sum()
+    near = (np.abs(rates[:, None] - rates) < 0.05).sum(axis=1)
+    dense = (1 - rates) / near / ((1 - rates) / near).sum()
+    wanted = {
+        "outcome": outcome,
+        "fraction": fraction,
+        "mixed": outcome + 0.5 * fraction,
+        "weighted": outcome + 0.5 * norm(marks @ plain),
+        "verpo": outcome + 0.5 * norm(marks @ dense),
+    }
+    for arm in ARMS:
+        found = r149.advantages(arm, r149.reward_of(arm, tests, settings)(rollouts))
+        np.testing.assert_allclose(found, wanted[arm], rtol=1e-4, atol=1e-5, err_msg=arm)
+
+
+def test_the_gradient_is_that_of_the_log_probability() -> None:
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(2), 3)
+    logits = rng.normal(size=(2, LONGEST, END + 1, END + 1))
+    sample = r149.write_programs(logits, task, rng)
+    advantage = rng.normal(size=len(task))
+
+    def surrogate(x: Any) -> float:
+        total = 0.0
+        for i, written in enumerate(sample.programs):
+            before = END
+            for t, op in enumerate([*written, END][:LONGEST]):
+                scores = x[task[i], t, before]
+                total += advantage[i] * (scores[op] - np.log(np.exp(scores).sum()))
+                before = op
+        return float(total)
+
+    found = r149.gradient(logits.shape, sample, task, advantage)
+    touched = list(zip(*found.nonzero(), strict=True))
+    assert len(touched) > 50
+    for place in touched[::7]:
+        bump = np.zeros_like(logits)
+        bump[place] = 1e-5
+        numeric = (surrogate(logits + bump) - surrogate(logits - bump)) / 2e-5
+        assert found[place] == pytest.approx(numeric, abs=1e-7)
+
+
+def test_a_record_tells_what_it_must_and_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reproduce(tmp_path / "whole.json", TINY, SEEDS)
+    check_record(whole)
+    train, done = r149.train, []
+
+    def killed_at_the_fourth(*args: Any) -> Any:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(args)
+        return train(*args)
+
+    out = tmp_path / "149.json"
+    monkeypatch.setattr(r149, "train", killed_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(out, TINY, SEEDS)
+    assert not out.exists()
+    monkeypatch.setattr(r149, "train", lambda *args: done.append(args) or train(*args))
+    assert reproduce(out, TINY, SEEDS) == whole
+    assert json.loads(out.read_text()) == whole
+    # Once each: what was done before the kill is not done again.
+    assert len(done) == len(set(done)) == 3 * len(ARMS) * len(SEEDS)
+    reproduce(out, TINY, SEEDS)
+    again = reproduce(out, replace(TINY, beta=0.25), range(1))
+    assert [t["times"] for t in again["tries"]] == [2, 1]
+    assert [path.name for path in tmp_path.glob("149*")] == ["149.json"]
+
+
+def check_record(record: dict[str, Any]) -> None:
+    seeds, settings = record["seeds"], record["settings"]
+    verdicts = {"supported", "refuted", "inconclusive"}
+    assert record["claim"]
+    assert record["unproved"]
+    assert {"python", "rewardsmith", "numpy", "torch"} <= record["versions"].keys()
+    programs = settings["updates"] * settings["group"] * 2 * settings["tasks_per_length"]
+    runs = 3 * len(ARMS) * len(seeds)
+    assert record["budget"] == {"programs_per_run": programs, "runs": runs}
+    assert {"settings", "seeds", "verdict", "times"} <= record["tries"][-1].keys()
+    for result in (record, record["slower"], record["within_reach"]):
+        assert {result["verdict"], *result["parts_of_the_claim"].values()} <= verdicts
+        for effect in result["effects"].values():
+            assert effect["low"] <= effect["mean"] <= effect["high"]
+            assert 0 <= effect["probability_of_improvement"] <= 1
+        assert tuple(result["arms"]) == ARMS
+        for arm in result["arms"].values():
+            for name in (*r149.MEASURES, "solved"):
+                assert arm[name]["low"] <= arm[name]["mean"] <= arm[name]["high"]
+                assert len(arm[name]["per_seed"]) == len(seeds)
+            for name in r149.MEASURES:
+                assert len(arm["curve"][name]) == settings["blocks"]
+            # What passes everything is stuck nowhere.
+            assert arm["all_passed"]["mean"] + arm["stuck"]["mean"] <= 1 + 1e-6
+
+
+LOW, HIGH = [[0.1, 0.2], [0.1, 0.21], [0.1, 0.19]], [[0.4, 0.9], [0.4, 0.91], [0.4, 0.92]]
+WIDE = [[0.1, 0.2], [0.9, 0.99], [0.4, 0.92]]
+BELOW = [[0.5, 0.95], [0.5, 0.99], [0.5, 0.96]]
+
+
+@pytest.mark.parametrize(
+    ("others", "verpo", "verdict", "parts"),
+    [
+        ({}, HIGH, "supported", ("supported",) * 3),
+        ({"mixed": HIGH}, HIGH, "refuted", ("supported", "supported", "refuted")),
+        ({"outcome": BELOW}, HIGH, "refuted", ("refuted", "supported", "supported")),
+        ({"fraction": WIDE}, HIGH, "inconclusive", ("supported", "inconclusive", "supported")),
+        # Behind in every block, though not clearly at the end.
+        ({"fraction": BELOW}, WIDE, "refuted", ("inconclusive", "refuted", "inconclusive")),
+    ],
+)
+def test_every_verdict_can_fall(
+    others: dict[str, Any], verpo: Any, verdict: str, parts: tuple[str, ...]
+) -> None:
+    told = judge({**dict.fromkeys(ARMS, LOW), **others, "verpo": verpo})
+    assert (told["verdict"], tuple(told["parts_of_the_claim"].values())) == (verdict, parts)
+
+
+def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
+    record = json.loads((RESULTS / "149.json").read_text(encoding="utf-8"))
+    check_record(record)
+    assert record["settings"] == asdict(Settings())
+    assert record["seeds"] == list(range(10))
+    assert SLOWER.keys() | REACH.keys() <= record["settings"].keys()
+    assert not list(RESULTS.glob("149.partial.jsonl*"))
