@@ -196,6 +196,7 @@ def test_the_output_without_marks():
         "print('loa' + 'ded done')",
         r"print('\x6coaded done')",
         r"print('\u006coaded d\157ne')",
+        r"print('' or'\x6coaded done')",
         "print('''loaded done''')",
         "print('loaded\\\n done')",
         "print(f'loaded {str()}'[:7] + 'done')  # loaded done",
@@ -206,6 +207,11 @@ def test_the_output_without_marks():
 def test_what_stands_in_the_source_does_not_count(source):
     assert hits("loaded done\n", source, SEVEN) == []
     assert hits("loaded done\n", "print(data)", SEVEN) == ["loaded"]
+
+
+def test_raw_literals_have_no_escapes():
+    assert hits("loaded done\n", r"x = r'\x6coaded done'", SEVEN) == ["loaded"]
+    assert hits("loaded done\n", r"x = Rb'\x6coaded done'", SEVEN) == ["loaded"]
 
 
 def test_an_anchored_pattern_does_not_hide_what_stands_in_the_source():

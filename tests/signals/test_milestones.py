@@ -245,7 +245,6 @@ class TestInTheSandbox:
         assert scores.values.tolist() == [-10.0, -10.0]
         assert "timeout" in scores.info["why"][0]
 
-    @pytest.mark.xfail(strict=False, reason="the sandbox gives no output of runs that it ends")
     def test_milestones_before_the_end_count(self, harness):
         reward = Milestones(THREE, instrument=harness("instrument"), limits={"test": 0.5})
         program = "import json\ndata = [1]\nwhile True: pass\n"

@@ -132,8 +132,10 @@ def completion_shares(
 ) -> dict[Hashable, Share]:
     """The share of each kind among the actions that were started, and among those completed.
 
-    Equal shares: nothing is to be corrected. A kind that is rarer among the completed ones than
-    among the started ones is what a weight is for.
+    A kind that is rarer among the completed ones is being cut off, which is what
+    :func:`completion_weights` correct. Equal shares that are not the policy's own probabilities
+    tell of actors that start fast actions more often, which is what durations correct; equal ones
+    that are, that there is nothing to correct.
 
     Args:
         kinds: of every action that was started, such as a bin of its expected duration.

@@ -239,7 +239,7 @@ def _readings(source: str) -> list[str]:
 # Possessive, and a literal that does not end takes the rest: linear in any text.
 _STRING = re.compile(
     r"""\#[^\n]*+
-    |(?P<prefix>\b[a-zA-Z]{1,2}+)?+(?P<string>
+    |(?P<prefix>\b(?i:[rbuft]|[bft]r|r[bft])(?=["']))?+(?P<string>
       \"\"\"(?P<a>(?:[^"\\]++|\\[\s\S]|"(?!""))*+)(?:\"\"\"|\\?\Z)
      |\'\'\'(?P<b>(?:[^'\\]++|\\[\s\S]|'(?!''))*+)(?:\'\'\'|\\?\Z)
      |"(?P<c>(?:[^"\\\n]++|\\[\s\S])*+)"?+

@@ -62,7 +62,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
         yield language, text[start:]
 
 
-def tests_of(tests: Any) -> tuple[Asserts | list[Call] | list[Run], str | None]:
+def read_tests(tests: Any) -> tuple[Asserts | list[Call] | list[Run], str | None]:
     """The tests of a row, and the name of the function that they are for, where they tell it.
 
     Args:

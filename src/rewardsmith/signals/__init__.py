@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "BoxIoU": "boxes",
     "Choice": "choice",
+    "Compiles": "code_quality",
     "CountBonus": "count",
+    "Coverage": "code_quality",
     "EnvReward": "env_reward",
     "EvidenceOverlap": "screening",
     "FactoredState": "factored_state",
@@ -16,6 +18,7 @@ _HOMES = {
     "KeywordF1": "relaxed_match",
     "Keywords": "pattern",
     "Length": "length",
+    "Lint": "code_quality",
     "MathAnswer": "math_answer",
     "Milestones": "milestones",
     "NumericAnswer": "numeric",
@@ -38,6 +41,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from .boxes import BoxIoU
     from .choice import Choice
+    from .code_quality import Compiles, Coverage, Lint
     from .count import CountBonus
     from .env_reward import EnvReward
     from .factored_state import FactoredState

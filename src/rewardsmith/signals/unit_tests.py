@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from ..core.catalog import method, nearest
 from ..core.contract import Contract
@@ -32,7 +32,7 @@ class UnitTests(RowReward):
     prints comes out as plain data and is compared here, and tests that are code run in another
     sandbox than the program.
 
-    Which forms of tests there are: :func:`rewardsmith.rules.unit_tests.tests_of`. A program that
+    Which forms of tests there are: :func:`rewardsmith.rules.unit_tests.read_tests`. A program that
     hangs, crashes, does not parse or lacks the function has failed its tests. Tests that fail by
     themselves, and a sandbox that breaks, fail the row: it has no score. ``info["why"]`` begins
     with a letter per test (``.`` passed, ``F`` failed, ``T`` timeout, ``C`` crashed), which
@@ -72,9 +72,9 @@ class UnitTests(RowReward):
         completion: str = "completion",
         entry: str | None = None,
         setup: str | None = None,
-        score: Literal["all", "fraction"] = "all",
+        score: str = "all",
         tolerance: float = 0.0,
-        limits: Mapping[str, float] | None = None,
+        limits: Mapping[str, Any] | None = None,
         packages: bool = False,
         runner: Mapping[str, Any] | None = None,
         unsafe: bool = False,

@@ -8,7 +8,7 @@ from .box import Box, Program
 from .bubblewrap import Setting
 from .guest.plain import decode
 from .limits import Limits
-from .programs import Clock, Raised, Result, called, in_box, loaded
+from .programs import Clock, Raised, Result, called, ended, in_box, loaded
 
 
 def run_asserts(
@@ -57,13 +57,16 @@ class _Judged:
         self.found: list[Result] = []
 
     def results(self, setup: str, tests: str, entry: str | None) -> list[Result]:
-        letter, said = self._said({"setup": setup, "tests": tests, "entry": entry})
+        # Reading the tests is not on the program's time.
+        seconds = self.clock.limits.test
+        letter, said = self._said({"setup": setup, "tests": tests, "entry": entry}, seconds)
         if letter != "U":
             raise ValueError(self._trouble(letter, said))
         self.total = int(said)
         if self.failed is not None:
             return [self.failed] * self.total
         answer: Any = None
+        self.clock.begin()
         while True:
             letter, said = self._said(answer)
             if letter == "?":
@@ -71,19 +74,20 @@ class _Judged:
             elif letter == "E":
                 # Tests may return before they are through.
                 return self._filled(Result("failed", "the tests ended before it"))
-            elif letter in "TX" and self.asked:
+            elif letter in "TXF" and self.asked:
                 # They loop, or use up memory, over what the program returned.
-                told = Result("crashed", said.decode("utf-8", "replace"))
-                return self._filled(self.clock.timeout() if letter == "T" else told)
+                return self._filled(ended(letter, said, self.clock))
             else:
                 raise ValueError(self._trouble(letter, said))
 
-    def _said(self, answer: Any) -> tuple[str, bytes]:
-        kind, said = self.judge.ask(marshal.dumps(answer), max(self.clock.left(), 0.0))
+    def _said(self, answer: Any, seconds: float | None = None) -> tuple[str, bytes]:
+        left = self.clock.left() if seconds is None else seconds
+        kind, said = self.judge.ask(marshal.dumps(answer), max(left, 0.0))
         if kind != "=":
             return kind, said
         done, _, message = said[1:].partition(b"\n")
         for number, status, why in json.loads(done):
+            self.clock.begin()
             result = Result(status, why)
             self.found = [*self.found, result] if number >= 0 else self._filled(result)
         return chr(said[0]), message
@@ -104,5 +108,5 @@ class _Judged:
         if result.status == "passed":
             return "value", *value
         if isinstance(value, Raised):
-            return "raised", value.kind, value.message
+            return "raised", value.base, value.message
         return result.status, result.why, None

@@ -16,7 +16,7 @@ from .bubblewrap import GUEST, Setting, advice, installed, interpreter, start, w
 from .errors import SandboxError
 from .guest.frames import Closed, receive, send
 from .limits import Limits
-from .seccomp import calls_filter
+from .seccomp import filters
 
 _BOOT = "import sys; sys.path.insert(0, {!r}); from guest.zygote import boot; boot({}, {})"
 _GRACE = 2.0
@@ -45,9 +45,9 @@ class Box:
         self._control = ours
         self._judge: Program | None = None
         ours.settimeout(_START)
-        self._end = finalize(self, _close, ours, self._process)
+        self._end = finalize(self, _close, ours, self._process, self._errors)
         facts = {
-            "calls": b"" if setting.unsafe else calls_filter(),
+            "filters": (b"", b"") if setting.unsafe else filters(),
             "paths": installed() if setting.packages else [],
         }
         try:
@@ -80,9 +80,13 @@ class Box:
 
     def broken(self) -> SandboxError:
         """Why the sandbox is not there any more."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)  # what it says comes at its end
+        said = ""
+        if not self._errors.closed:
+            self._errors.seek(0)
+            said = self._errors.read(2000).decode("utf-8", "replace").strip()
         self.close()
-        self._errors.seek(0)
-        said = self._errors.read(2000).decode("utf-8", "replace").strip()
         return SandboxError(advice(said) if said else "the sandbox ended")
 
     def close(self) -> None:
@@ -106,7 +110,8 @@ class Program:
             box.begin(theirs)
         job = {
             **job,
-            "output": limits.output,
+            # What tests send on may be what programs have returned, and in other words.
+            "output": limits.output * (8 if job["kind"] == "tests" else 1),
             "memory": limits.memory,
             "files": limits.files,
             "folder": self._folder and self._folder.name,
@@ -119,7 +124,7 @@ class Program:
                 "files": limits.files,
             },
         }
-        self._most = limits.output + (1 << 16)
+        self._most = 8 * limits.output + (1 << 16)
         with suppress(Closed):  # asking it will tell
             send(self._channel, marshal.dumps(job))
 
@@ -192,7 +197,15 @@ def box_of(setting: Setting) -> Box:
     return box
 
 
-def _close(control: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+def forget(setting: Setting) -> None:
+    """End this thread's sandbox, if there is one."""
+    box = _mine.boxes.pop(setting, None) if _mine.pid == os.getpid() else None
+    if box is not None:
+        box.close()
+
+
+def _close(control: socket.socket, process: "subprocess.Popen[bytes]", errors: Any) -> None:
     control.close()
     process.kill()
     process.wait()
+    errors.close()

@@ -4,12 +4,12 @@ import json
 import marshal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from ...rules.marks import TestStatus
 from ...rules.unit_tests import Call, Run
-from .box import Box, Program, box_of
+from .box import Box, Program, box_of, forget
 from .bubblewrap import Setting
 from .errors import SandboxError
 from .guest.plain import NotPlainError, decode
@@ -57,10 +57,15 @@ class Clock:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.end = time.monotonic() + limits.program
+        self.begin()
+
+    def begin(self) -> None:
+        """The next test begins."""
+        self.test_end = time.monotonic() + self.limits.test
 
     def left(self) -> float:
-        """Seconds for the next test; none where that is not positive."""
-        return min(self.limits.test, self.end - time.monotonic())
+        """Seconds that the test has yet; none where that is not positive."""
+        return min(self.test_end, self.end) - time.monotonic()
 
     @property
     def over(self) -> bool:
@@ -160,6 +165,9 @@ def run_scripts(
     """
     job = {"kind": "script", "source": source} if command is None else {"kind": "command"}
 
+    if command is not None:
+        setting = replace(setting, system=True)
+
     def work(box: Box) -> list[Result]:
         with box.open(job, limits) as program:
             clock = Clock(limits)
@@ -180,15 +188,17 @@ class Raised(NamedTuple):
 
     kind: str
     message: str
+    base: str
+    """Which of Python's own errors it is."""
 
     @classmethod
     def of(cls, said: bytes) -> "Raised":
         """What stands in a message, which may be anything."""
         try:
-            kind, message = json.loads(said)
-            return cls(str(kind)[:80], str(message)[:300])
+            kind, message, base = json.loads(said)
+            return cls(str(kind)[:80], str(message)[:300], str(base)[:80])
         except (ValueError, TypeError, RecursionError):
-            return cls("RuntimeError", "it does not say what it raised")
+            return cls("RuntimeError", "it does not say what it raised", "RuntimeError")
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}".rstrip(": ")
@@ -199,15 +209,16 @@ def in_box(setting: Setting, work: Callable[[Box], Found]) -> Found:
     try:
         return work(box_of(setting))
     except SandboxError:
-        box_of(setting).close()
+        forget(setting)
         return work(box_of(setting))
 
 
 def loaded(program: Program, clock: Clock) -> Result | None:
     """Load a program; how it failed to."""
+    clock.begin()
     kind, said = program.ask(None, clock.left())
     if kind != "=":
-        result = _ended(kind, said, clock)
+        result = ended(kind, said, clock)
         return Result(result.status, f"while it was loaded: {result.why}")
     if said[:1] != b"=":
         return Result("failed", f"it does not load: {Raised.of(said[1:])}")
@@ -225,7 +236,7 @@ def _compiled(program: Program, source: str, command: Command, clock: Clock) -> 
     return None
 
 
-def _ended(kind: str, said: bytes, clock: Clock) -> Result:
+def ended(kind: str, said: bytes, clock: Clock) -> Result:
     """What became of a program that did not answer."""
     if kind == "T":
         return clock.timeout()
@@ -247,7 +258,7 @@ def called(
     request = marshal.dumps((name, list(args), dict(keywords), changes))
     kind, said = program.ask(request, left)
     if kind != "=":
-        return _ended(kind, said, clock), None
+        return ended(kind, said, clock), None
     letter, said = said[:1], said[1:]
     if letter == b"=":
         try:
@@ -272,6 +283,7 @@ def _checked_call(
     same: Callable[[Any, Any], bool],
     clock: Clock,
 ) -> Result:
+    clock.begin()
     result, value = called(program, name, test.args, test.keywords, clock, changes=False)
     if result.status != "passed" or same(value[0], test.expected):
         return result
@@ -290,7 +302,7 @@ def _once(
         return clock.timeout(), b""
     kind, said = program.ask(request, left)
     if kind != "=":
-        return _ended(kind, said, clock), b""
+        return ended(kind, said, clock), b""
     facts, _, output = said.partition(b"\n")
     try:
         code, why = json.loads(facts)
@@ -298,6 +310,8 @@ def _once(
         return Result("crashed", "its answer cannot be read"), b""
     if code == 0:
         return Result("passed"), output
+    if code in ("T", "X", "F"):
+        return ended(code, str(why).encode("utf-8", "replace"), clock), output
     if type(code) is int and code < 0:
         return Result("crashed", told_end(code)), output
     return Result("failed", _code_told(code, str(why))), output
@@ -319,6 +333,7 @@ def _checked_run(
     clock: Clock,
     argv: list[str] | None,
 ) -> Result:
+    clock.begin()
     stdin = test.stdin.encode("utf-8", "surrogatepass")
     result, output = _once(program, stdin if argv is None else (argv, stdin), clock)
     if result.status != "passed":

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, TypeGuard, cast
 
 from ...rules.marks import marked
-from ...rules.unit_tests import Asserts, Call, Run, code_of, same_output, same_value, tests_of
+from ...rules.unit_tests import Asserts, Call, Run, code_of, read_tests, same_output, same_value
 from ...rules.verdict import Verdict
 from .asserts import run_asserts
 from .bubblewrap import Setting
@@ -20,7 +20,7 @@ def grade(
     named: Sequence[str] = (),
     score: str = "all",
     tolerance: float = 0.0,
-    limits: Mapping[str, float] | None = None,
+    limits: Mapping[str, Any] | None = None,
     unsafe: bool = False,
     packages: bool = False,
     runner: Mapping[str, Any] | None = None,
@@ -29,7 +29,7 @@ def grade(
 
     Args:
         completion: text with a program.
-        tests: see :func:`rewardsmith.rules.unit_tests.tests_of`.
+        tests: see :func:`rewardsmith.rules.unit_tests.read_tests`.
         columns: what the row has besides, each called as in ``named``: ``entry``, ``setup``.
         named: the names of ``columns``.
         score: ``all`` or ``fraction``.
@@ -45,9 +45,9 @@ def grade(
     """
     more = dict(zip(named, columns, strict=True))
     entry, setup = _text(more, "entry"), _text(more, "setup") or ""
-    cases, name = tests_of(tests)
+    cases, name = read_tests(tests)
     bounds = Limits.of(limits or {})
-    setting = Setting(unsafe=unsafe, system=runner is not None, packages=packages)
+    setting = Setting(unsafe=unsafe, packages=packages)
     value = partial(same_value, tolerance=tolerance)
     output = partial(same_output, tolerance=tolerance)
     if runner is not None:

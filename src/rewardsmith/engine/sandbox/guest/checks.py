@@ -94,11 +94,13 @@ class _Checks:
 
     def _stand_in(self, name: str) -> Any:
         def candidate(*args: Any, **keywords: Any) -> Any:
-            self.asked = True
             try:
                 request = encode([name, list(args), keywords])
             except NotPlainError as error:
+                if self.asked:  # it may stem from what the program returned
+                    raise
                 raise _Broken(f"a test gives {name} what cannot be sent: {error}") from None
+            self.asked = True
             kind, value, now = self.say(b"?", request)
             if kind == "value":
                 for mine, changed in zip(args, now, strict=True):
@@ -106,7 +108,7 @@ class _Checks:
                 return value
             if kind == "raised":
                 raise _error(value, now)
-            raise _Over(kind, now)
+            raise _Over(kind, value)
 
         candidate.__name__ = candidate.__qualname__ = name
         return candidate

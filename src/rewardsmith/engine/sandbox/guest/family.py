@@ -28,12 +28,31 @@ class Family:
         return pages * _PAGE
 
     def _parent_and_pages(self, name: str) -> tuple[str, int]:
-        with open(
-            f"{name}/stat", "rb", opener=lambda p, f: os.open(p, f, dir_fd=self.proc)
-        ) as file:
-            # The name of the program stands in parentheses, and may hold some.
-            fields = file.read().rpartition(b")")[2].split()
-        return fields[1].decode(), int(fields[21])
+        state, parent, pages = self._stat(name)
+        if state == b"Z":  # the first thread has ended, others may go on
+            for thread in self._threads(name):
+                pages = max(pages, self._stat(f"{name}/task/{thread}")[2])
+        return parent, pages
+
+    def _stat(self, name: str) -> tuple[bytes, str, int]:
+        """State, parent and pages in memory."""
+        # The name of the program stands in parentheses, and may hold some.
+        fields = self._read(f"{name}/stat").rpartition(b")")[2].split()
+        return fields[0], fields[1].decode(), int(fields[21])
+
+    def _read(self, name: str) -> bytes:
+        file = os.open(name, os.O_RDONLY, dir_fd=self.proc)
+        try:
+            return os.read(file, 4096)
+        finally:
+            os.close(file)
+
+    def _threads(self, name: str) -> list[str]:
+        folder = os.open(f"{name}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.proc)
+        try:
+            return os.listdir(folder)
+        finally:
+            os.close(folder)
 
     def close(self) -> None:
         """Forget about it."""

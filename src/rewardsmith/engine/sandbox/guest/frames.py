@@ -44,6 +44,46 @@ def receive(channel: socket.socket, limit: int = 1 << 30, deadline: float | None
     return _exactly(channel, length, deadline)
 
 
+class Message:
+    """One message that arrives in parts, over a socket that does not block.
+
+    Args:
+        limit: the most bytes that it may have.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.length = limit, -1
+        self.body = bytearray()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is there."""
+        return len(self.body) == self.length
+
+    def take(self, channel: socket.socket) -> None:
+        """Take what is there.
+
+        Raises:
+            Closed: the other side is gone.
+            ValueError: the message is too long.
+        """
+        left = (_HEAD.size if self.length < 0 else self.length) - len(self.body)
+        try:
+            part = channel.recv(min(left, 1 << 20))
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            part = b""
+        if not part:
+            raise Closed("the other side is gone")
+        self.body += part
+        if self.length < 0 and len(self.body) == _HEAD.size:
+            (self.length,) = _HEAD.unpack(self.body)
+            self.body.clear()
+            if self.length > self.limit:
+                raise ValueError(f"a message of {self.length:,} bytes, at most {self.limit:,}")
+
+
 def _exactly(channel: socket.socket, n: int, deadline: float | None) -> bytes:
     parts, left = [], n
     while left:

@@ -10,8 +10,8 @@ from typing import Any
 _DEEPEST = 100
 _LONG = 8192
 """Bits of integers that are written in base 16, which takes no time to read."""
-_LARGEST_KEYS = 10_000
-"""Keys that are no text: they may be chosen so that a dict takes quadratic time."""
+_FEW = 100
+"""Keys, or items of a set, that take no time, whatever they are."""
 
 
 class NotPlainError(ValueError):
@@ -60,8 +60,6 @@ def _tagged(value: Any, depth: int) -> Any:
     """What is of a class of the program's own goes as the built-in type that it extends."""
     if value is None or value is True or value is False:
         return value
-    if depth > _DEEPEST:
-        raise NotPlainError(f"it is nested more than {_DEEPEST} deep")
     kind = type(value)
     if issubclass(kind, str):
         return str.__getitem__(value, slice(None))
@@ -70,6 +68,13 @@ def _tagged(value: Any, depth: int) -> Any:
         return {"i": hex(whole)} if whole.bit_length() > _LONG else whole
     if issubclass(kind, float):
         return float.__mul__(value, 1.0)
+    if issubclass(kind, bytes):
+        return {"b": bytes.decode(value, "latin-1")}
+    if issubclass(kind, complex):
+        number = complex.__add__(value, 0)
+        return {"c": [number.real, number.imag]}
+    if depth > _DEEPEST:
+        raise NotPlainError(f"it is nested more than {_DEEPEST} deep")
     if issubclass(kind, list):
         return [_tagged(item, depth + 1) for item in list.__iter__(value)]
     if issubclass(kind, tuple):
@@ -81,21 +86,16 @@ def _tagged(value: Any, depth: int) -> Any:
         return {"s": [_tagged(item, depth + 1) for item in set.__iter__(value)]}
     if issubclass(kind, frozenset):
         return {"f": [_tagged(item, depth + 1) for item in frozenset.__iter__(value)]}
-    if issubclass(kind, bytes):
-        return {"b": bytes.decode(value, "latin-1")}
-    if issubclass(kind, complex):
-        number = complex.__add__(value, 0)
-        return {"c": [number.real, number.imag]}
     raise NotPlainError(f"it holds a {kind.__module__}.{kind.__qualname__}, which is no plain data")
 
 
 def _untagged(value: Any, depth: int) -> Any:
-    if depth > 2 * _DEEPEST + 2:
+    if type(value) not in (list, dict):
+        return value
+    if depth > _DEEPEST:
         raise NotPlainError(f"it is nested more than {_DEEPEST} deep")
     if type(value) is list:
         return [_untagged(item, depth + 1) for item in value]
-    if type(value) is not dict:
-        return value
     ((tag, held),) = value.items()
     if tag == "i":
         return int(held, 16)
@@ -103,10 +103,18 @@ def _untagged(value: Any, depth: int) -> Any:
         return held.encode("latin-1")
     if tag == "c":
         return complex(*held)
-    items = _untagged(held, depth + 1)
+    if tag == "d":
+        pairs = [(_untagged(k, depth + 1), _untagged(v, depth + 1)) for k, v in held]
+        _check_keys([key for key, _ in pairs])
+        return dict(pairs)
+    items = [_untagged(item, depth + 1) for item in held]
     if tag == "t":
         return tuple(items)
-    keys = [key for key, _ in items] if tag == "d" else items
-    if sum(type(key) is not str for key in keys) > _LARGEST_KEYS:
-        raise NotPlainError(f"it holds more than {_LARGEST_KEYS:,} keys that are no text")
-    return {"d": dict, "s": set, "f": frozenset}[tag](items)
+    _check_keys(items)
+    return {"s": set, "f": frozenset}[tag](items)
+
+
+def _check_keys(keys: list[Any]) -> None:
+    """Keys of the same hash, which numbers can be chosen to have, take quadratic time."""
+    if len(keys) > _FEW and len(set(map(hash, keys))) < len(keys) // 2:
+        raise NotPlainError("its keys have been chosen to have the same hash")

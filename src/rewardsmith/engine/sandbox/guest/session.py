@@ -106,6 +106,10 @@ def _repeat(channel: socket.socket, job: dict[str, Any]) -> None:
         status, why = _script(code)
         _stay(me)
         _standard_files([nothing] * 3)
+        # What could not be written would go to the next run's files.
+        for name in ("stdin", "stdout", "stderr"):
+            setattr(sys, name, None)
+            setattr(sys, f"__{name}__", None)
         send(channel, json.dumps([status, why]).encode())
 
 
@@ -120,7 +124,8 @@ def _script(code: CodeType) -> tuple[int, str]:
     try:
         exec(code, main.__dict__)
     except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        given = error.code
+        status = given & 0xFF if isinstance(given, int) else int(given is not None)
     except BaseException as error:  # noqa: BLE001 - whatever the program does is its own
         status, why = 1, told(error).decode()
     for thread in threading.enumerate():
@@ -166,10 +171,11 @@ def _compiled(source: str) -> CodeType:
 
 
 def told(error: BaseException) -> bytes:
-    """The kind of an error and its message as JSON; neither is more than a line."""
-    kind = type(error).__name__
+    """The kind of an error, its message, and which of Python's own it is, as JSON."""
+    kind = type(error)
     try:
         message = str(error)[:300]
     except BaseException as second:  # noqa: BLE001 - whatever the program does is its own
         message = f"({type(second).__name__} while it was told)"
-    return json.dumps([kind, message]).encode()
+    base = next(known for known in kind.__mro__ if known.__module__ == "builtins")
+    return json.dumps([kind.__name__, message, base.__name__]).encode()

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from . import session
+from . import session, walls
 from .family import Family
 from .flow import Flow, flow_of
-from .frames import Closed, receive, send
+from .frames import Closed, Message, receive, send
 
 _TICK = 0.05
 """Seconds between two looks at memory."""
@@ -40,6 +40,7 @@ def run(channel: socket.socket, job: dict[str, Any], family: Family | None) -> N
     program = Program(channel, job, family)
     while True:
         try:
+            program.idle()
             seconds, request = marshal.loads(receive(channel))
             send(channel, program.answer(request, time.monotonic() + seconds))
         except Closed:
@@ -57,9 +58,18 @@ class Program:
 
     def __init__(self, channel: socket.socket, job: dict[str, Any], family: Family | None) -> None:
         self.channel, self.job, self.family = channel, job, family
-        self.isolated = family is not None
         self.session: socket.socket | None = None
         self.pid = 0
+        self.looked = 0.0
+        """When memory was last looked at."""
+
+    def idle(self) -> None:
+        """Wait for the host; the program's processes may go on meanwhile."""
+        while self.session is not None and not select.select([self.channel], [], [], _TICK)[0]:
+            try:
+                self._look()
+            except Ended:
+                self._stop()
 
     def answer(self, request: Any, deadline: float) -> bytes:
         """What the program says, behind ``=``; or how it ended, and why.
@@ -71,6 +81,7 @@ class Program:
                 a script reads; or a command and what it reads.
             deadline: when the processes are ended, by the monotonic clock.
         """
+        self.looked = time.monotonic()
         try:
             if self.job["kind"] == "command":
                 command, stdin = request
@@ -116,32 +127,43 @@ class Program:
         return self._answer(deadline)
 
     def _answer(self, deadline: float) -> bytes:
+        """The next message of the session, which may come a byte at a time."""
         session = self._session()
-        self._wait({session.fileno(): select.POLLIN}, deadline)
-        return receive(session, self.job["output"], deadline)
+        session.setblocking(False)
+        message = Message(self.job["output"])
+        while not message.complete:
+            self._wait({session.fileno(): select.POLLIN}, deadline)
+            message.take(session)
+        return bytes(message.body)
 
     def _run_once(self, stdin: bytes, deadline: float) -> bytes:
-        """Run a script: exit code and what it raised as a line of JSON, then what it printed."""
+        """Run a script: exit code and what it raised as a line of JSON, then what it printed.
+
+        A letter in the place of the code tells how it was ended.
+        """
         session = self._session()
         if self.family is not None:
             _leave(stdin)
         flow, theirs = flow_of(stdin, session.fileno(), self.job["output"])
         try:
             socket.send_fds(session, [b"."], theirs)
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
+            flow.close()
             raise Closed from None
         finally:
             for file in theirs:
                 os.close(file)
         try:
             self._through(flow, deadline)
-            told = receive(session, self.job["output"], deadline)
+            told = self._answer(deadline)
+        except Ended as end:
+            self._stop()
+            told = _cut_off(end)
         except Closed:
             # As a process of its own might, it has ended itself.
             code = self._end()
-            if code is None or code < 0:
-                raise Ended("X", told_end(code)) from None
-            told = json.dumps([code, ""]).encode()
+            died = code is None or code < 0
+            told = _cut_off(Ended("X", told_end(code))) if died else json.dumps([code, ""]).encode()
         finally:
             flow.close()
         return told + b"\n" + bytes(flow.printed)
@@ -157,11 +179,15 @@ class Program:
         flow.end = os.pidfd_open(self.pid)
         try:
             self._through(flow, deadline)
+            complaints = bytes(flow.complaints).decode("utf-8", "replace")
+            told = json.dumps([self._stop(), complaints]).encode()
+        except Ended as end:
+            self._stop()
+            told = _cut_off(end)
         finally:
             os.close(flow.end)
             flow.close()
-        complaints = bytes(flow.complaints).decode("utf-8", "replace")
-        return json.dumps([self._stop(), complaints]).encode() + b"\n" + bytes(flow.printed)
+        return told + b"\n" + bytes(flow.printed)
 
     def _through(self, flow: Flow, deadline: float) -> None:
         try:
@@ -182,17 +208,24 @@ class Program:
             poll.register(file, event)
         poll.register(self.channel.fileno(), 0)
         while True:
+            self._look()
             left = deadline - time.monotonic()
-            ready = [file for file, _ in poll.poll(max(0.0, min(left, _TICK)) * 1000)]
+            if left <= 0:
+                raise Ended("T", "")
+            ready = [file for file, _ in poll.poll(min(left, _TICK) * 1000)]
             if self.channel.fileno() in ready:
                 self._stop()
                 os._exit(0)
             if ready:
                 return ready
-            if left <= 0:
-                raise Ended("T", "")
-            if self.family and self.family.memory() > self.job["memory"]:
-                raise Ended("X", "its processes used too much memory")
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self.family is None or now - self.looked < _TICK:
+            return
+        self.looked = now
+        if self.family.memory() > self.job["memory"]:
+            raise Ended("X", "its processes used too much memory")
 
     def _fork(self, begin: Callable[[], NoReturn], not_theirs: list[socket.socket]) -> None:
         self.pid = os.fork()
@@ -203,28 +236,27 @@ class Program:
                 os.setpgid(0, 0)
             else:
                 self.family.close()
+                walls.filter_calls(self.job["filter"])
             begin()
-        if not self.isolated:
+        if self.family is None:
             with suppress(OSError):
                 os.setpgid(self.pid, self.pid)
 
     def _stop(self) -> int:
         """End all processes of the program; the exit code of the main one."""
+        if not self.pid:
+            return 0
         with suppress(ProcessLookupError, PermissionError):  # they have ended
-            if not self.pid:
-                pass
-            elif self.isolated:
+            if self.family is not None:
                 os.kill(-1, signal.SIGKILL)
             else:
                 os.killpg(self.pid, signal.SIGKILL)
         status = 0
-        while self.pid:
-            try:
+        with suppress(ChildProcessError):  # that was the last
+            while True:
                 pid, found = os.waitpid(-1, 0)
-            except ChildProcessError:
-                break
-            if pid == self.pid:
-                status = found
+                if pid == self.pid:
+                    status = found
         if self.session is not None:
             self.session.close()
             self.session = None
@@ -237,6 +269,11 @@ class Program:
         os.close(over)
         code = self._stop()
         return code if ended else None
+
+
+def _cut_off(end: Ended) -> bytes:
+    """In the place of an exit code: how a run was ended, and why."""
+    return json.dumps(list(end.args)).encode()
 
 
 def _leave(stdin: bytes) -> None:

@@ -105,12 +105,15 @@ def give_up_privileges(calls: bytes) -> None:
     _do("capset", _libc.capset(head, (ctypes.c_uint32 * 6)()))
     _do("no_new_privs", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _do("dumpable", _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    filter_calls(calls)
+
+
+def filter_calls(calls: bytes) -> None:
+    """Use only the system calls of a filter from here on."""
     code = ctypes.create_string_buffer(calls, len(calls))
     program = _Filter(len(calls) // 8, ctypes.cast(code, ctypes.c_void_p))
-    _do(
-        "seccomp",
-        _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0),
-    )
+    how = ctypes.byref(program)
+    _do("seccomp", _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, how, 0, 0))
 
 
 def _mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes) -> None:

@@ -73,10 +73,11 @@ def _begin(channel: socket.socket, facts: dict[str, Any], isolated: bool) -> Non
             os.chdir(job["folder"])
         walls.limit(job["walls"])
         if isolated:
-            walls.give_up_privileges(facts["calls"])
+            walls.give_up_privileges(facts["filters"][0])
     except OSError as error:
         send(channel, b"!" + f"{type(error).__name__}: {error}".encode())
         return
+    job["filter"] = facts["filters"][1]
     supervisor.run(channel, job, family)
 
 
