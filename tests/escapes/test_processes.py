@@ -276,7 +276,8 @@ def test_leaves_a_daemon_behind_while_it_is_loaded(marker: str) -> None:
 
 def test_leaves_a_daemon_behind_by_dying(marker: str) -> None:
     source = STAY + f"def attack():\n    daemon({marker!r})\n    os.kill(os.getpid(), 9)"
-    assert statuses(calls(source)) == ["crashed"]
+    # While its daemon holds the channel, it looks as if it lived.
+    assert statuses(calls(source)) in (["crashed"], ["timeout"])
     assert gone(marker)
 
 

@@ -50,6 +50,8 @@ class Compiles(_Measure):
 
     Args:
         completion: the column of completions: text or chat messages.
+        setup: the column of code that is put before the program, such as HumanEval's ``prompt``;
+            None for none.
         limits: other limits than those of :class:`rewardsmith.engine.sandbox.Limits`, by name.
         unsafe: compile it without a sandbox around.
 
@@ -67,12 +69,14 @@ class Compiles(_Measure):
     def __init__(
         self,
         completion: str = "completion",
+        setup: str | None = None,
         limits: Mapping[str, Any] | None = None,
         unsafe: bool = False,
     ) -> None:
         super().__init__()
-        self.completion = completion
-        self.measured_by(compiles, (completion,), limits, unsafe)
+        self.completion, self.setup = completion, setup
+        columns = (completion,) if setup is None else (completion, setup)
+        self.measured_by(compiles, columns, limits, unsafe)
 
 
 @method("lint", kind="signal")
@@ -85,6 +89,8 @@ class Lint(_Measure):
 
     Args:
         completion: the column of completions: text or chat messages.
+        setup: the column of code that is put before the program, such as HumanEval's ``prompt``;
+            None for none.
         limits: other limits than those of :class:`rewardsmith.engine.sandbox.Limits`, by name.
         unsafe: read it without a sandbox around.
 
@@ -103,12 +109,14 @@ class Lint(_Measure):
     def __init__(
         self,
         completion: str = "completion",
+        setup: str | None = None,
         limits: Mapping[str, Any] | None = None,
         unsafe: bool = False,
     ) -> None:
         super().__init__()
-        self.completion = completion
-        self.measured_by(lint, (completion,), limits, unsafe)
+        self.completion, self.setup = completion, setup
+        columns = (completion,) if setup is None else (completion, setup)
+        self.measured_by(lint, columns, limits, unsafe)
 
 
 @method("coverage", kind="signal")

@@ -105,6 +105,8 @@ class _Judged:
     def _call(self, name: str, args: list[Any], keywords: dict[str, Any]) -> tuple[str, Any, Any]:
         self.asked = True
         result, value = called(self.program, name, args, keywords, self.clock, changes=True)
+        if result.status == "timeout":
+            self.clock.begin()  # the tests go on
         if result.status == "passed":
             return "value", *value
         if isinstance(value, Raised):

@@ -148,7 +148,8 @@ def installed() -> list[str]:
 
 def advice(said: str) -> str:
     """What bubblewrap or the kernel said, and what may be done about it."""
-    if "uid map" in said or "namespace" in said or "unshare" in said:
+    signs = ("uid map", "namespace", "unshare", "RTM_NEWADDR", "mount", "ermission denied")
+    if any(sign in said for sign in signs):
         return (
             f"{said}; the kernel does not let users make namespaces: see "
             "user.max_user_namespaces, kernel.unprivileged_userns_clone and "

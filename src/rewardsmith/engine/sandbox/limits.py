@@ -18,7 +18,7 @@ class Limits:
 
     test: float = 2.0
     """Seconds, by the clock on the wall, for each test; the program is then ended."""
-    program: float = 8.0
+    program: float = 6.0
     """Seconds for all tests of a program; those that are left have the status ``timeout``."""
     memory: int = 512 * MIB
     """Of all its processes together; of address space, for each that runs Python."""

@@ -8,25 +8,34 @@ from ...rules.verdict import Verdict
 from .bubblewrap import Setting
 from .limits import Limits
 from .programs import Result, run_calls
+from .unit_tests import whole
 
 _MEASURES = "from guest.measures import compiled, complaints, covered"
 
 
 def compiles(
-    completion: str, *, limits: Mapping[str, Any] | None = None, unsafe: bool = False
+    completion: str,
+    setup: str = "",
+    *,
+    limits: Mapping[str, Any] | None = None,
+    unsafe: bool = False,
 ) -> Verdict:
     """1 if the program compiles, else 0."""
-    result, why = _measured("compiled", [code_of(completion)], limits, unsafe)
+    result, why = _measured("compiled", [whole(setup, code_of(completion))], limits, unsafe)
     if result.status != "passed":
         return Verdict(0.0, f"{result.status}: {result.why}")
     return Verdict(float(not why), why)
 
 
 def lint(
-    completion: str, *, limits: Mapping[str, Any] | None = None, unsafe: bool = False
+    completion: str,
+    setup: str = "",
+    *,
+    limits: Mapping[str, Any] | None = None,
+    unsafe: bool = False,
 ) -> Verdict:
     """The share of statements without a complaint; 0 for a program that does not parse."""
-    result, found = _measured("complaints", [code_of(completion)], limits, unsafe)
+    result, found = _measured("complaints", [whole(setup, code_of(completion))], limits, unsafe)
     if result.status != "passed":
         return Verdict(0.0, f"{result.status}: {result.why}")
     statements, told = found

@@ -55,13 +55,12 @@ def grade(
             raise ValueError("programs that are not Python take tests with input and output")
         make = tuple(runner.get("compile", ()))
         command = Command(runner["file"], tuple(runner["command"]), make)
-        source = setup + code_of(completion, (runner["fence"],))
+        source = whole(setup, code_of(completion, (runner["fence"],)))
         return verdict(
             run_scripts(source, cases, output, command=command, limits=bounds, setting=setting),
             score,
         )
-    # What a prompt ends with is not known; an unfinished function goes on in the next line.
-    source = setup + ("" if not setup or setup.endswith("\n") else "\n") + code_of(completion)
+    source = whole(setup, code_of(completion))
     if isinstance(cases, Asserts):
         results = run_asserts(source, cases.code, entry, setup, limits=bounds, setting=setting)
     elif runs(cases):
@@ -73,6 +72,11 @@ def grade(
         calls = cast(list[Call], cases)
         results = run_calls(source, function, calls, value, limits=bounds, setting=setting)
     return verdict(results, score)
+
+
+def whole(setup: str, code: str) -> str:
+    """A program behind what it goes on from; an unfinished function does so in the next line."""
+    return setup + ("" if not setup or setup.endswith("\n") else "\n") + code
 
 
 def runs(cases: Asserts | list[Call] | list[Run]) -> TypeGuard[list[Run]]:
