@@ -1,13 +1,16 @@
 """Cheats: programs that do not solve the task and want to pass its tests all the same."""
 
+import ast
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from rewardsmith.engine.sandbox import Call, Limits, run_calls
+from rewardsmith.engine.sandbox.guest.plain import NotPlainError, decode
 from tests.escapes.inside import (
     SHORT,
     TOOLS,
@@ -101,8 +104,38 @@ def attack(): return Array()
 
 
 def test_returns_an_enumeration_or_a_named_tuple() -> None:
-    fails("import enum\nE = enum.IntEnum('E', {'a': 7})\ndef attack(): return E.a")
+    """They arrive as the number and the tuple that they are, whatever their class says."""
+    fails("import enum\nE = enum.IntEnum('E', {'a': 9})\ndef attack(): return E.a")
     fails("import collections\nT = collections.namedtuple('T', 'a')\ndef attack(): return T(7)")
+
+
+@pytest.mark.parametrize(
+    ("base", "honest", "lie"),
+    [
+        ("int", "1", "7"),
+        ("float", "1.5", "7.0"),
+        ("str", "'one'", "'seven'"),
+        ("bytes", "b'one'", "b'seven'"),
+        ("list", "[1]", "[7]"),
+        ("tuple", "(1,)", "(7,)"),
+        ("dict", "{1: 1}", "{7: 7}"),
+        ("set", "{1}", "{7}"),
+        ("complex", "1j", "7j"),
+    ],
+)
+def test_returns_a_subclass_whose_methods_lie(base: str, honest: str, lie: str) -> None:
+    """What travels is what the built-in type holds, not what its class says when it is asked."""
+    names = ["eq", "iter", "getitem", "add", "mul", "int", "index", "float", "str", "repr", "hash"]
+    names += ["len", "bool", "complex", "reduce_ex", "getnewargs", "radd", "format", "bytes"]
+    source = f"class Liar({base}):\n"
+    source += "".join(f"    def __{name}__(self, *a): return {lie}\n" for name in names)
+    for name in ("items", "keys", "values", "decode", "encode", "copy", "bit_length", "real", "hex"):
+        source += f"    def {name}(self, *a): return {lie}\n"
+    source += f"def attack(): return Liar({honest})"
+    wanted = ast.literal_eval(lie)
+    assert set(statuses(calls(source, expected=wanted))) <= WRONG
+    tests = f"def check(candidate):\n    assert candidate() == {lie}\n"
+    assert set(statuses(asserts(source, tests))) <= WRONG
 
 
 def test_patches_the_type_of_what_it_returns() -> None:
@@ -534,7 +567,7 @@ def attack():
             continue
         for name in files:
             path = os.path.join(folder, name)
-            if stat.S_ISREG(os.stat(path).st_mode):
+            if stat.S_ISREG(os.lstat(path).st_mode):
                 with open(path, "rb") as file:
                     if b"tok" + b"en-" in file.read():
                         found.append(path)
@@ -707,27 +740,34 @@ def attack(given):
     assert statuses(asserts(source, tests))[0] in WRONG
 
 
-def test_returns_numbers_that_collide() -> None:
-    """Dicts and sets of chosen numbers take quadratic time; the host's is not for programs."""
+@pytest.mark.parametrize("shape", ['{"s": [%s]}', '{"f": [%s]}', '{"d": [%s]}'])
+@pytest.mark.parametrize("item", ["%d", '{"t": [%d]}', "%d.0"])
+@pytest.mark.parametrize("honest", [0, 1, 3])
+def test_returns_numbers_that_collide(shape: str, item: str, honest: int) -> None:
+    """Dicts and sets of chosen numbers take quadratic time; the host's is not for programs.
+
+    Args:
+        shape: what holds them.
+        item: a number, or what holds one.
+        honest: numbers that do not collide, for each that does.
+    """
+    numbers = []
+    for k in range(36_000 // (1 + honest)):
+        numbers += [k * ((1 << 61) - 1), *range(honest * k + 1, honest * k + 1 + honest)]
+    items = [item % number for number in numbers]
+    if '"d"' in shape:
+        items = [f"[{each},0]" for each in items]
+    size = 0
+    for n, each in enumerate(items):
+        size += len(each) + 1
+        if size > 1_000_000:
+            items = items[:n]
+            break
+    answer = f"[{shape % ','.join(items)}, null]".encode()
     began = time.monotonic()
-    for shape in ('{"s": [%s]}', '{"f": [%s]}', '{"d": [%s]}'):
-        for item in ("%d", '{"t": [%d]}', "%d.0"):
-            source = f"""
-P = (1 << 61) - 1
-def attack():
-    item = {item!r}.encode()
-    if {shape!r}[2] == "d":
-        item = b"[" + item + b",0]"
-    sets, size, k = [], 0, 0
-    while size < 900_000:
-        text = {shape!r}.encode() % b",".join(item % (P * i) for i in range(k, k + 9_000))
-        k, size = k + 9_000, size + len(text) + 1
-        sets.append(text)
-    say(b"=[[" + b",".join(sets[:-1]) + b"], null]")
-    time.sleep(9)
-"""
-            assert set(statuses(calls(source, expected=7, limits=Limits(test=2.0)))) <= WRONG
-    assert time.monotonic() - began < 12
+    with suppress(NotPlainError):
+        decode(answer)
+    assert time.monotonic() - began < 1.5
 
 
 def test_returns_what_is_not_a_number() -> None:
@@ -749,4 +789,4 @@ def test_returns_itself() -> None:
     fails("def attack(): yield 7")
     fails("async def attack(): return 7")
     fails("attack = 7")
-    fails("attack = type('A', (), {'__call__': lambda self: 8})()")
+    fails("attack = type('A', (), {'__call__': lambda self: 9})()")

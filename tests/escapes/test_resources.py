@@ -69,6 +69,13 @@ def eats_less_than(n: int, source: str, limits: Limits = SMALL) -> None:
     assert not found or found[0] < n, found
 
 
+def test_all_are_fed_where_memory_is_enough() -> None:
+    """What the tests below rely on: it is the limit that ends them."""
+    source = EAT + "def attack():\n    eaters(5, heap)\n    return fed(5)"
+    enough = Limits(test=5.0, program=9.0, memory=1024 * MIB)
+    assert statuses(calls(source, expected=5, limits=enough)) == ["passed"]
+
+
 def test_bombs_with_forks() -> None:
     source = "def attack():\n    while True:\n        tried(os.fork)"
     before = len(offspring())

@@ -77,7 +77,7 @@ def ran(monkeypatch):
         return told
 
     monkeypatch.setattr(sandbox, "run_script", run_script)
-    monkeypatch.setattr(milestones, "see_to_sandbox", lambda setting: None)
+    monkeypatch.setattr("rewardsmith.signals._sandboxed.see_to_sandbox", lambda setting: None)
     return told
 
 

@@ -10,7 +10,7 @@ from rewardsmith.core.errors import SpecError
 from rewardsmith.core.outcome import Status
 from rewardsmith.engine.sandbox import SandboxError
 from rewardsmith.rules.marks import marks_of
-from rewardsmith.signals import UnitTests, unit_tests
+from rewardsmith.signals import UnitTests, _sandboxed
 
 pytestmark = pytest.mark.sandbox
 
@@ -104,8 +104,8 @@ def test_no_sandbox_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPa
     def missing(setting: Any) -> Any:
         raise SandboxError("the sandbox needs bubblewrap: apt-get install bubblewrap")
 
-    unit_tests.see_to_sandbox.cache_clear()
-    monkeypatch.setattr(unit_tests, "box_of", missing)
+    _sandboxed.see_to_sandbox.cache_clear()
+    monkeypatch.setattr(_sandboxed, "box_of", missing)
     with pytest.raises(SpecError, match="apt-get install bubblewrap"):
         scores(UnitTests(), completion=ADD, tests=["assert add(1, 2) == 3"])
 
@@ -158,3 +158,15 @@ def test_the_cache_knows_settings_apart() -> None:
         UnitTests(unsafe=True).rowcall,
     ]
     assert len({pickle.dumps(call) for call in calls}) == 3
+
+
+def test_an_executor_that_ends_rows_first_is_refused() -> None:
+    reward = UnitTests(limits={"program": 20})
+    rollouts = rs.Rollouts({"completion": [ADD], "tests": [["assert add(1, 2) == 3"]]})
+    with (
+        rs.executor("processes", workers=1, timeout=10),
+        pytest.raises(SpecError, match="timeout of 23 s or more"),
+    ):
+        reward(rollouts)
+    with rs.executor("processes", workers=1, timeout=30):
+        assert reward(rollouts).values.tolist() == [1.0]

@@ -8,18 +8,16 @@ from ..core.catalog import method
 from ..core.contract import Contract
 from ..core.errors import SpecError
 from ..core.rollouts import Rollouts
-from ..core.rows import RowReward
 from ..core.scores import Scores
-from ..engine.sandbox import Limits, Setting
 from ..engine.sandbox.measures import compiles, coverage, lint
-from .unit_tests import UNGUARDED, see_to_sandbox
+from ._sandboxed import Sandboxed
 
 _GOOD = "```python\ndef add(a, b):\n    return a + b\n```"
 _BAD = "```python\ndef add(a, b)\n    return a + b\n```"
 
 
-class _Measure(RowReward):
-    """What these have in common: a program, a sandbox, limits."""
+class _Measure(Sandboxed):
+    """What these have in common: a package that may have to be there."""
 
     package = ""
     """What has to be installed, and is taken into the sandbox."""
@@ -31,16 +29,12 @@ class _Measure(RowReward):
         limits: Mapping[str, Any] | None,
         unsafe: bool,
     ) -> None:
-        Limits.of(limits or {})
-        self.limits, self.unsafe = limits, unsafe
-        if unsafe:
-            self.caution = UNGUARDED
+        self.sandboxed(limits, unsafe, packages=bool(self.package))
         self.by_row(call, columns, {"limits": dict(limits or {}), "unsafe": unsafe})
 
     def forward(self, rollouts: Rollouts) -> Scores:
         if self.package and find_spec(self.package) is None:
             raise SpecError(f'{self.label()} needs {self.package}: pip install "rewardsmith[code]"')
-        see_to_sandbox(Setting(unsafe=self.unsafe, packages=bool(self.package)))
         return super().forward(rollouts)
 
 

@@ -1,18 +1,13 @@
 """Partial credit for programs: the task's score, or how far they came (102)."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.catalog import Paper, method
 from ..core.contract import Contract
-from ..core.rollouts import Rollouts
-from ..core.rows import RowReward
-from ..core.scores import Scores
 from ..engine.milestones import ByName, run_and_grade
-from ..engine.sandbox import Limits, Setting
 from ..rules.milestones import reward_range
-from .unit_tests import UNGUARDED, see_to_sandbox
+from ._sandboxed import Sandboxed
 
 SCORE = r"(?i)\bscore\s*[:=]\s*(\S+)"
 """The default pattern of the score."""
@@ -26,7 +21,7 @@ SCORE = r"(?i)\bscore\s*[:=]\s*(\S+)"
         "2509.01684", "Reinforcement Learning for Machine Learning Engineering Agents", 2025
     ),
 )
-class Milestones(RowReward):
+class Milestones(Sandboxed):
     r"""The score of a program that does its task; of one that does not, -10 and 0.1 per milestone.
 
     ``r = s`` (``-s`` where lower is better) if the program exits with 0 and a score is found, else
@@ -107,12 +102,8 @@ class Milestones(RowReward):
         low, high = map(float, score_bounds)
         self.score_bounds, self.lower_is_better = (low, high), lower_is_better
         self.gold, self.stdin = gold, stdin
-        self.limits = None if limits is None else dict(limits)
-        self.unsafe, self.packages, self.completion = unsafe, packages, completion
-        try:
-            Limits.of(self.limits or {})
-        except ValueError as error:
-            raise ValueError(f"milestones: {error}") from None
+        self.packages, self.completion = packages, completion
+        self.sandboxed(limits, unsafe, packages=packages)
         terms: dict[str, Any] = {
             "bounds": [low, high],
             "lower_is_better": lower_is_better,
@@ -128,13 +119,5 @@ class Milestones(RowReward):
         for name, call in (("instrument", instrument), ("grader", grader)):
             if call is not None:
                 options[name] = ByName(call)
-        if unsafe:
-            self.caution = UNGUARDED
         columns = (completion, *given.values())
         self.by_row(run_and_grade, columns, options, bounds=reached, preload=("re2",))
-
-    def forward(self, rollouts: Rollouts) -> Scores:
-        see_to_sandbox(Setting(unsafe=self.unsafe, packages=self.packages))
-        if self.caution:
-            warnings.warn(self.caution, RuntimeWarning, stacklevel=2)
-        return super().forward(rollouts)

@@ -1,29 +1,20 @@
 """Score programs by the tests that they pass, run in a sandbox."""
 
-import warnings
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from ..core.catalog import method, nearest
 from ..core.contract import Contract
-from ..core.errors import SpecError
-from ..core.rollouts import Rollouts
-from ..core.rows import RowReward
-from ..core.scores import Scores
-from ..engine.sandbox import Limits, SandboxError, Setting
-from ..engine.sandbox.box import box_of
 from ..engine.sandbox.unit_tests import grade
+from ._sandboxed import Sandboxed
 
-UNGUARDED = "programs ran without isolation (unsafe: true): they may have done what you may do"
-"""What every report says of a reward that needs no sandbox."""
 _RUNNER = ("file", "command", "compile", "fence")
 _ADD = "```python\ndef add(a, b):\n    return a {} b\n```"
 _TESTS = ["assert add(1, 2) == 3"]
 
 
 @method("unit_tests", kind="signal")
-class UnitTests(RowReward):
+class UnitTests(Sandboxed):
     """1 if the program in a completion passes all its tests, else 0; or the fraction that passes.
 
     The program is the last fenced block of the completion, or all of it where there is none. It
@@ -57,7 +48,8 @@ class UnitTests(RowReward):
 
     Raises:
         ValueError: arguments that are not of this form.
-        SpecError: when it scores: there is no sandbox to be had here, with what to do about it.
+        SpecError: when it scores: there is no sandbox to be had here, with what to do about it; or
+            the executor ends rows before ``limits.program`` is over.
     """
 
     contract = Contract(
@@ -84,17 +76,12 @@ class UnitTests(RowReward):
             raise ValueError(f"unit_tests: score is {score!r}, not 'all' or 'fraction'")
         if not tolerance >= 0:
             raise ValueError(f"unit_tests: tolerance is {tolerance}, not 0 or more")
-        try:
-            Limits.of(limits or {})
-        except ValueError as error:
-            raise ValueError(f"unit_tests: {error}") from None
         if runner is not None:
             _check_runner(runner)
         self.tests, self.completion, self.entry, self.setup = tests, completion, entry, setup
-        self.score, self.tolerance, self.limits = score, tolerance, limits
-        self.packages, self.runner, self.unsafe = packages, runner, unsafe
-        if unsafe:
-            self.caution = UNGUARDED
+        self.score, self.tolerance = score, tolerance
+        self.packages, self.runner = packages, runner
+        self.sandboxed(limits, unsafe, packages=packages, system=runner is not None)
         named = {"entry": entry, "setup": setup}
         columns = {name: column for name, column in named.items() if column is not None}
         self.by_row(
@@ -110,26 +97,6 @@ class UnitTests(RowReward):
                 "runner": runner and dict(runner),
             },
         )
-
-    def forward(self, rollouts: Rollouts) -> Scores:
-        see_to_sandbox(Setting(self.unsafe, self.runner is not None, self.packages))
-        if self.caution:
-            warnings.warn(self.caution, RuntimeWarning, stacklevel=2)
-        return super().forward(rollouts)
-
-
-@cache
-def see_to_sandbox(setting: Setting) -> None:
-    """Have a sandbox once, before anything is scored.
-
-    Raises:
-        SpecError: there is none, with what to do about it.
-    """
-    try:
-        with box_of(setting).open({"kind": "script", "source": ""}, Limits()) as program:
-            program.ask(None, 10.0)
-    except SandboxError as error:
-        raise SpecError(str(error)) from error
 
 
 def _check_runner(runner: Mapping[str, Any]) -> None:

@@ -106,8 +106,12 @@ class Program:
         self.box, self.limits = box, limits
         self._folder = tempfile.TemporaryDirectory() if box.setting.unsafe else None
         self._channel, theirs = socket.socketpair()
-        with theirs:
-            box.begin(theirs)
+        try:
+            with theirs:
+                box.begin(theirs)
+        except SandboxError:
+            self.close()
+            raise
         job = {
             **job,
             # What tests send on may be what programs have returned, and in other words.

@@ -5,13 +5,14 @@ that says it equals everything does not travel, and nothing in the text is run.
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 _DEEPEST = 100
 _LONG = 8192
 """Bits of integers that are written in base 16, which takes no time to read."""
 _FEW = 100
-"""Keys, or items of a set, that take no time, whatever they are."""
+"""Keys, or items of a set, that may have the same hash."""
 
 
 class NotPlainError(ValueError):
@@ -116,5 +117,5 @@ def _untagged(value: Any, depth: int) -> Any:
 
 def _check_keys(keys: list[Any]) -> None:
     """Keys of the same hash, which numbers can be chosen to have, take quadratic time."""
-    if len(keys) > _FEW and len(set(map(hash, keys))) < len(keys) // 2:
+    if len(keys) > _FEW and max(Counter(map(hash, keys)).values()) > _FEW:
         raise NotPlainError("its keys have been chosen to have the same hash")

@@ -34,15 +34,17 @@ def begin(channel: socket.socket, job: dict[str, Any]) -> NoReturn:
 
 
 def _serve(channel: socket.socket, job: dict[str, Any]) -> None:
-    space = _module("program").__dict__
+    space, me = _module("program").__dict__, os.getpid()
     random.seed(0)
+    loaded = b"="
     try:
         exec(_compiled(job["source"]), space)
     except BaseException as error:  # noqa: BLE001 - whatever the program does is its own
-        send(channel, b"r" + told(error))
+        loaded = b"r" + told(error)
+    _stay(me)
+    send(channel, loaded)
+    if loaded != b"=":
         return
-    send(channel, b"=")
-    me = os.getpid()
     while True:
         name, args, keywords, changes = marshal.loads(receive(channel))
         answer = _called(space, name, args, keywords, changes)

@@ -108,7 +108,7 @@ class Program:
             return b"T"
         except ValueError as error:
             self._stop()
-            return f"Fits result is too large: {error}".encode()
+            return b"F" + f"its result is too large: {error}".encode()
 
     def _converse(self, request: bytes, deadline: float) -> bytes:
         send(self._session(), request, deadline)
