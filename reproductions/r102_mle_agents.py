@@ -29,7 +29,7 @@ random numbers. With nothing but equal rewards in a batch, nothing is learned fr
 
 The arms: the reward of `rules/milestones.py` (-10 for a failed run, the score for a valid one) with
 0.1 for each of 7 milestones of a failed run, or with none (real only); each with advantages as they
-are, or weighted by ``duration_weight`` (mode "cutoff", no cap).
+are, or weighted by ``duration_weights`` (mode "cutoff", no cap).
 
 Settings and rule were written down before the first run. Intervals are the 95 % bootstrap over
 seeds of the difference between arms of the same seed. With
@@ -39,8 +39,7 @@ seeds of the difference between arms of the same seed. With
 
 *milestones* is refuted if E's mean is 0 or less, supported if E's interval lies above 0.
 *duration* is refuted if B's interval lies below 0.01 (the paper's claim is larger), supported if it
-lies above 0. The verdict is refuted if either is, supported if both are, and else inconclusive;
-half an interval's width is the smallest effect that would have been seen.
+lies above 0. The verdict is refuted if either is, supported if both are, and else inconclusive.
 
 Recorded beside it, without a say in the verdict: the same effects in the other pair of arms, and
 what 2,000 programs of the final policy are worth where none is cut off.
@@ -48,31 +47,47 @@ what 2,000 programs of the final policy are worth where none is cut off.
 Added after the verdict was in, without a say in it either: both arms with milestones where nothing
 is lost (each program that is started in a window is completed, so that there is nothing to
 correct), and unweighted milestones at twice the learning rate (programs that get far take longer,
-so that the weight also lengthens steps).
+so that the weight also lengthens steps). Added later still, on the same seeds, and without a say:
+milestones weighted by the inverse of the probability to be completed (``completion_weights``), the
+exact correction of what this window cuts off; and how many runs find a valid program if nothing is
+learned before the first, as with the score alone, computed exactly but for the chance of finding
+two in one run, which is taken as Poisson's.
 """
 
 import argparse
-import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reproductions.r004_gated_rewards import compare, shown, softmax, spread, tries
+from reproductions.record import (
+    all_of,
+    compare,
+    judged,
+    resumed,
+    shown,
+    softmax,
+    spread,
+    tries,
+    versions,
+    write,
+)
 
-from rewardsmith.core.advantages import Advantages
-from rewardsmith.ops.duration import duration_weight
+from rewardsmith.ops.duration import completion_probabilities, completion_weights, duration_weights
 from rewardsmith.rules.milestones import grade, mark
 
 OUT = Path(__file__).parent / "results" / "102.json"
 ARMS = ("real_only", "real_only_weighted", "milestones", "milestones_weighted")
-ADDED = ("milestones_none_lost", "milestones_weighted_none_lost", "milestones_double_rate")
+ADDED = (
+    "milestones_none_lost",
+    "milestones_weighted_none_lost",
+    "milestones_double_rate",
+    "milestones_completion_weighted",
+)
 MARGIN = 0.01
 CLAIM = (
     "Partial credit for milestones raises the share of runs that ever find a valid program, and "
@@ -83,8 +98,9 @@ UNPROVED = [
     "this is a table of 156 logits and an interpreter of 12 instructions.",
     "Milestones that can be forged: these are printed by the interpreter.",
     "Prompts that ask to improve the previous solution, which the paper finds worth 8 %.",
-    "PPO, learned baselines, other windows, learning rates and starts.",
-    "Actors whose unfinished work is not lost: there the weight has nothing to correct.",
+    "PPO, learned baselines, other windows and starts; learning rates but the one and, without "
+    "weights, its double.",
+    "Tasks in which slow programs are not the better ones.",
 ]
 
 # --- the machine ----------------------------------------------------------------------------------
@@ -105,11 +121,38 @@ NEXT = {
     PREDICT: [WRITE],
 }
 STEPS = ("imported", "loaded", "split", "built", "trained", "predicted", "written")
+NEEDS = {
+    LOAD: ("imported",),
+    CLEAN: ("loaded",),
+    SPLIT: ("loaded",),
+    PLOT: ("loaded",),
+    SMALL: ("imported",),
+    MID: ("imported",),
+    LARGE: ("imported",),
+    TRAIN: ("split", "built"),
+    PREDICT: ("trained",),
+    WRITE: ("predicted",),
+}
+"""What has to be there before an instruction, or the program ends."""
+REACHES = {
+    IMPORT: "imported",
+    LOAD: "loaded",
+    SPLIT: "split",
+    SMALL: "built",
+    MID: "built",
+    LARGE: "built",
+    TRAIN: "trained",
+    PREDICT: "predicted",
+    WRITE: "written",
+}
+MODEL = {SMALL: 1, MID: 2, LARGE: 3}
 MILESTONES = {name: f"^{name}$" for name in STEPS}
 TIME = np.array([0.05, 0.1, 0.3, 0.5, 0.1, 0.1, 0.1, 0.1, 0.0, 0.3, 0.1, 0.3])
 TRAINING = np.array([0.0, 1.0, 3.0, 8.0])
 SCORE = np.array([0.0, 0.4, 0.6, 0.8])
 STARTUP, CLEANED = 0.25, 0.1
+TICK = 0.05
+"""All times are multiples of it."""
 LENGTH = 8
 KEY = "the interpreter's"
 
@@ -153,35 +196,19 @@ def run_programs(chosen: NDArray[np.int64]) -> Runs:
     for t in range(LENGTH):
         now = chosen[:, t]
         ran[:, t] = live
-        needs = {
-            LOAD: flags["imported"],
-            CLEAN: flags["loaded"],
-            SPLIT: flags["loaded"],
-            PLOT: flags["loaded"],
-            SMALL: flags["imported"],
-            MID: flags["imported"],
-            LARGE: flags["imported"],
-            TRAIN: flags["split"] & flags["built"],
-            PREDICT: flags["trained"],
-            WRITE: flags["predicted"],
-        }
         allowed = np.ones(n, dtype=bool)
-        for instruction, condition in needs.items():
-            allowed &= (now != instruction) | condition
+        for instruction, needs in NEEDS.items():
+            for name in needs:
+                allowed &= (now != instruction) | flags[name]
         live &= allowed
         at = {i: live & (now == i) for i in range(12)}
-        for size, instruction in enumerate((SMALL, MID, LARGE), start=1):
+        for instruction, size in MODEL.items():
             model[at[instruction]] = size
         clean |= at[CLEAN]
         trained_model[at[TRAIN]], trained_clean[at[TRAIN]] = model[at[TRAIN]], clean[at[TRAIN]]
         seconds += live * (TIME[now] + at[TRAIN] * TRAINING[model])
-        flags["imported"] |= at[IMPORT]
-        flags["loaded"] |= at[LOAD]
-        flags["split"] |= at[SPLIT]
-        flags["built"] |= at[SMALL] | at[MID] | at[LARGE]
-        flags["trained"] |= at[TRAIN]
-        flags["predicted"] |= at[PREDICT]
-        flags["written"] |= at[WRITE]
+        for instruction, name in REACHES.items():
+            flags[name] |= at[instruction]
         live &= ~at[WRITE]
     valid = flags["written"]
     reached = sum(flags[name].astype(np.int64) << i for i, name in enumerate(STEPS))
@@ -198,9 +225,10 @@ def reward_of(reached: int, score: float | None, bonus: float) -> float:
         lines.append(("score:", str(score)))
     output = "".join(f"{mark(KEY, text)}\t{text}\t{value}\n" for text, value in lines)
     pattern = r"^score: (\S+)$"
-    return float(
-        grade(output, "", milestones=MILESTONES, score=pattern, bonus=bonus, key=KEY).value or 0.0
-    )
+    value = grade(output, "", milestones=MILESTONES, score=pattern, bonus=bonus, key=KEY).value
+    if value is None:
+        raise ValueError(f"no reward for the output {output!r}")
+    return float(value)
 
 
 def rewards(runs: Runs, bonus: float) -> NDArray[np.float64]:
@@ -233,60 +261,97 @@ def sample(logits: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDA
     return programs
 
 
-def chance(logits: NDArray[np.float64]) -> float:
-    """The probability that a program is valid, exactly."""
+class Durations(NamedTuple):
+    """How long programs take, exactly: the probability of each number of ticks, or of more."""
+
+    valid: NDArray[np.float64]
+    """Of being valid and taking that long."""
+    all: NDArray[np.float64]
+
+
+def durations(logits: NDArray[np.float64], most: int = 0) -> Durations:
+    """Of programs of a policy; what takes more than ``most`` ticks is in the last entry."""
     odds = softmax(logits)
-    # The state: what stands before, and of the chain imported, loaded, split, built, trained,
-    # predicted, what is there.
-    states: dict[tuple[int, ...], float] = {(START, 0, 0, 0, 0, 0, 0): 1.0}
-    valid = 0.0
+    valid, every = np.zeros((2, most + 2))
+    begin = np.zeros(most + 2)
+    begin[0] = 1.0
+    # The state: what stands before, which steps were reached, the model that TRAIN would train.
+    states = {(START, frozenset[str](), 0): _later(begin, STARTUP)}
     for _ in range(LENGTH):
-        following: dict[tuple[int, ...], float] = {}
-        for (before, *have), p in states.items():
-            imported, loaded, split, built, trained, predicted = have
+        following: dict[tuple[int, frozenset[str], int], NDArray[np.float64]] = {}
+        for (before, have, model), there in states.items():
             for now in range(12):
-                allowed = {
-                    LOAD: imported,
-                    CLEAN: loaded,
-                    SPLIT: loaded,
-                    PLOT: loaded,
-                    SMALL: imported,
-                    MID: imported,
-                    LARGE: imported,
-                    TRAIN: split and built,
-                    PREDICT: trained,
-                    WRITE: predicted,
-                }.get(now, 1)
-                q = p * odds[before, now]
-                if not allowed:
+                p = there * odds[before, now]
+                if not have.issuperset(NEEDS.get(now, ())):
+                    every += p
                     continue
+                after = _later(p, TIME[now] + (now == TRAIN) * TRAINING[model])
                 if now == WRITE:
-                    valid += q
+                    valid += after
+                    every += after
                     continue
-                sets = {IMPORT: 0, LOAD: 1, SPLIT: 2, SMALL: 3, MID: 3, LARGE: 3}
-                sets |= {TRAIN: 4, PREDICT: 5}
-                there = list(have)
-                if now in sets:
-                    there[sets[now]] = 1
-                key = (now, *there)
-                following[key] = following.get(key, 0.0) + q
+                reached = have | {REACHES[now]} if now in REACHES else have
+                key = (now, reached, MODEL.get(now, model))
+                following[key] = following.get(key, 0.0) + after
         states = following
-    return valid
+    return Durations(valid, every + sum(states.values()))
+
+
+def _later(p: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
+    """Probabilities by ticks, after so many seconds more."""
+    ticks = round(seconds / TICK)
+    moved = np.zeros_like(p)
+    moved[ticks:-1] = p[: max(len(p) - 1 - ticks, 0)]
+    moved[-1] = p.sum() - moved[:-1].sum()
+    return moved
+
+
+def hits(logits: NDArray[np.float64], settings: Settings) -> float:
+    """The expected number of valid programs that a window completes, under a policy that stays."""
+    most = round(settings.window / TICK)
+    valid, every = durations(logits, most)
+    # starts[u]: the probability that an actor starts a program u ticks after the window began.
+    starts = np.zeros(most + 1)
+    starts[0] = 1.0
+    for u in range(1, most + 1):
+        starts[u] = every[1 : u + 1] @ starts[:u][::-1]
+    in_time = starts.cumsum()[::-1]
+    return float(settings.actors * (valid[: most + 1] @ in_time))
+
+
+def finders(expected: Sequence[float], found: int) -> dict[str, float]:
+    """How many runs find a valid program, and the probability that no more than ``found`` do.
+
+    Args:
+        expected: how many valid programs each run completes in expectation, without learning.
+        found: a number of runs.
+    """
+    number = np.ones(1)
+    for chance in 1 - np.exp(-np.asarray(expected)):
+        number = np.convolve(number, [1 - chance, chance])
+    mean = float(number @ np.arange(len(number)))
+    return {
+        "expected": round(mean, 2),
+        "found": found,
+        "chance_of_no_more": round(float(number[: found + 1].sum()), 4),
+    }
 
 
 def completed(
     logits: NDArray[np.float64], rng: np.random.Generator, settings: Settings, lost: bool = True
-) -> tuple[Runs, int]:
-    """The programs that actors complete in one window, and how many were started.
+) -> tuple[Runs, NDArray[np.float64]]:
+    """The programs that actors complete in one window, and when all were started.
 
     Unless the unfinished ones are lost, all that are started count as completed.
     """
     most = int(settings.window / STARTUP) + 1
     runs = run_programs(sample(logits, settings.actors * most, rng))
     ends = runs.seconds.reshape(settings.actors, most).cumsum(axis=1)
-    started = (ends - runs.seconds.reshape(ends.shape)) < settings.window
+    starts = ends - runs.seconds.reshape(ends.shape)
+    started = starts < settings.window
     done = (ends <= settings.window if lost else started).ravel()
-    return Runs(*(column[done] for column in runs)), int(started.sum())
+    # A difference of sums may miss the window's beginning by a rounding.
+    return Runs(*(column[done] for column in runs)), starts[started].clip(min=0.0)
 
 
 def gradient(
@@ -300,33 +365,43 @@ def gradient(
     return np.asarray((taken - expected) / len(runs.ran))
 
 
-def advantages(
-    paid: NDArray[np.float64], seconds: NDArray[np.float64], weighted: bool
+def weights(
+    arm: str, seconds: NDArray[np.float64], starts: NDArray[np.float64], settings: Settings
 ) -> NDArray[np.float64]:
-    """``(r - mean) / std`` over a batch, weighted by duration if so; 0 where all are equal."""
+    """What each completed program's gradient weighs in the arm."""
+    took = torch.from_numpy(seconds)
+    if "completion_weighted" in arm:
+        chances = completion_probabilities(took, torch.from_numpy(starts), settings.window)
+        return np.asarray(completion_weights(chances).numpy())
+    if "weighted" in arm:
+        return np.asarray(duration_weights(took, mode="cutoff").numpy())
+    return np.ones(len(seconds))
+
+
+def advantages(
+    paid: NDArray[np.float64], weight: NDArray[np.float64] | float = 1.0
+) -> NDArray[np.float64]:
+    """``(r - mean) / std`` over a batch, times the weights; 0 where all are equal."""
     if np.ptp(paid) < 1e-9:
         return np.zeros_like(paid)
-    values = torch.from_numpy((paid - paid.mean()) / paid.std())
-    made = Advantages(values, torch.ones(len(paid), dtype=torch.bool))
-    if weighted:
-        made = duration_weight(made, torch.from_numpy(seconds), mode="cutoff", baseline="centered")
-    return np.asarray(made.values.numpy())
+    return np.asarray((paid - paid.mean()) / paid.std() * weight)
 
 
 def train(arm: str, seed: int, settings: Settings) -> dict[str, Any]:
     """One run: whether and when a valid program was completed, the best, the curve, the end."""
     rng, logits = np.random.default_rng([seed, 1]), start_of(seed, settings)
-    bonus, weighted = 0.1 * arm.startswith("milestones"), "weighted" in arm
+    bonus = 0.1 * arm.startswith("milestones")
     lost, rate = not arm.endswith("none_lost"), settings.learning_rate
     rate *= 2 if arm.endswith("double_rate") else 1
     first, best, seen = None, 0.0, np.zeros((settings.updates, 4))
     for update in range(settings.updates):
-        runs, started = completed(logits, rng, settings, lost)
+        runs, starts = completed(logits, rng, settings, lost)
         if runs.valid.any():
             first = update if first is None else first
             best = max(best, float(runs.score.max()))
-        seen[update] = len(runs.valid), started, runs.valid.mean(), runs.score.mean()
-        gain = advantages(rewards(runs, bonus), runs.seconds, weighted)
+        seen[update] = len(runs.valid), len(starts), runs.valid.mean(), runs.score.mean()
+        weight = weights(arm, runs.seconds, starts, settings)
+        gain = advantages(rewards(runs, bonus), weight)
         logits = logits + rate * gradient(logits, runs, gain)
     end = run_programs(sample(logits, settings.final, np.random.default_rng([seed, 2])))
     blocks = [block.mean(axis=0) for block in np.array_split(seen, settings.blocks)]
@@ -361,18 +436,9 @@ def judge(
         credit = "refuted"
     else:
         credit = "supported" if found["low"] > 0 else "inconclusive"
-    if better["high"] < MARGIN:
-        weight = "refuted"
-    else:
-        weight = "supported" if better["low"] > 0 else "inconclusive"
-    halves = {"milestones": credit, "duration": weight}
-    verdict = "inconclusive"
-    if "refuted" in halves.values():
-        verdict = "refuted"
-    elif set(halves.values()) == {"supported"}:
-        verdict = "supported"
+    halves = {"milestones": credit, "duration": judged(better, MARGIN)}
     return {
-        "verdict": verdict,
+        "verdict": all_of(halves),
         "halves": halves,
         "effects": {
             "ever_valid_milestones_minus_real_only": found,
@@ -388,9 +454,12 @@ MEASURES = ("ever", "best", "programs", "final_valid", "final_score", "final_sec
 
 def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
     """Train every arm on every seed that the sidecar does not hold yet, and judge."""
-    runs: dict[str, list[dict[str, Any]]] = {
-        arm: [resumed(arm, seed, settings, sidecar) for seed in seeds] for arm in ARMS + ADDED
-    }
+
+    def run(arm: str, seed: int) -> dict[str, Any]:
+        key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
+        return dict(resumed(sidecar, key, lambda: train(arm, seed, settings)))
+
+    runs = {arm: [run(arm, seed) for seed in seeds] for arm in ARMS + ADDED}
     told = {name: {arm: [run[name] for run in runs[arm]] for arm in runs} for name in MEASURES}
     arms = {
         arm: {
@@ -403,7 +472,7 @@ def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str
         }
         for arm in runs
     }
-    judged = judge(told["ever"], told["best"])
+    result = judge(told["ever"], told["best"])
     pairs = {
         f"{name}_{a}_minus_{b}": compare(told[name][a], told[name][b])
         for name, a, b in (
@@ -422,24 +491,11 @@ def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str
             ("milestones_weighted_none_lost", "milestones_none_lost"),
             ("milestones_double_rate", "milestones"),
             ("milestones_weighted", "milestones_double_rate"),
+            ("milestones_completion_weighted", "milestones"),
+            ("milestones_completion_weighted", "milestones_weighted"),
         )
     }
-    return {**judged, "beside": pairs, "added_after_the_verdict": added, "arms": arms}
-
-
-def resumed(arm: str, seed: int, settings: Settings, sidecar: Path) -> dict[str, Any]:
-    """The run from the sidecar; or trained now, and added to it."""
-    key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
-    lines = sidecar.read_text(encoding="utf-8").split("\n")[:-1] if sidecar.exists() else []
-    for line in map(json.loads, lines):
-        if line["key"] == key:
-            return line["run"]
-    run = train(arm, seed, settings)
-    # Written beside and renamed, so that a kill cannot cut a line short.
-    part = sidecar.with_name(sidecar.name + ".part")
-    part.write_text("\n".join([*lines, json.dumps({"key": key, "run": run})]) + "\n", "utf-8")
-    part.replace(sidecar)
-    return run
+    return {**result, "beside": pairs, "added_after_the_verdict": added, "arms": arms}
 
 
 def reproduce(
@@ -450,29 +506,28 @@ def reproduce(
     out.parent.mkdir(parents=True, exist_ok=True)
     sidecar = out.with_suffix(".partial.jsonl")
     result = measure(settings, seeds, sidecar)
-    starts = [chance(start_of(seed, settings)) for seed in seeds]
+    starts = [start_of(seed, settings) for seed in seeds]
+    chances = [float(durations(logits).valid.sum()) for logits in starts]
+    expected = [settings.updates * hits(logits, settings) for logits in starts]
+    found = round(sum(result["arms"]["real_only"]["ever"]["per_seed"]))
     record = {
         "id": "102",
         "method": "milestones",
         "paper": "2509.01684",
         "claim": CLAIM,
-        "verdict": result["verdict"],
         **result,
-        "start": {"chance_of_a_valid_program": [float(f"{q:.4g}") for q in starts]},
+        "start": {
+            "chance_of_a_valid_program": [float(f"{q:.4g}") for q in chances],
+            "runs_that_find_one_without_learning": finders(expected, found),
+        },
         "settings": asdict(settings),
         "seeds": list(seeds),
         "budget": {"windows_per_run": settings.updates, "runs": len(ARMS + ADDED) * len(seeds)},
-        "tries": tries(out, settings, seeds, result["verdict"]),  # type: ignore[arg-type]
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("rewardsmith", "numpy", "torch")},
-        },
+        "tries": tries(out, asdict(settings), seeds, result["verdict"]),
+        "versions": versions(),
         "unproved": UNPROVED,
     }
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(out)
-    sidecar.unlink(missing_ok=True)
+    write(out, record, sidecar)
     return record
 
 
@@ -487,7 +542,7 @@ def main() -> None:
         print(f"{arm:30} " + "  ".join(f"{name} {shown(told[name])}" for name in MEASURES))
     effects = record["effects"] | record["beside"] | record["added_after_the_verdict"]
     for name, effect in effects.items():
-        print(f"{name} {shown(effect)}, visible from {effect['smallest_visible']:.3f}")
+        print(f"{name} {shown(effect)}")
     print(f"{record['halves']} -> {record['verdict']}; record: {out}")
 
 

@@ -9,6 +9,7 @@ POTENTIAL = ("transforms/test_potential.py", "transforms/test_potential_refusals
 ACTING = ("core/test_acting.py",)
 EXECUTION = ("core/test_execution.py", "core/test_rows.py")
 ROWS = ("adapters/test_rows.py",)
+PROGRAMS = ("engine/sandbox/test_calls.py", "engine/sandbox/test_asserts.py")
 LEARNING = ("core/test_learning.py", "transforms/test_running.py")
 
 
@@ -270,5 +271,54 @@ MUTANTS = [
         "moved = (old[1] != new[1]) | (",
         "moved = (old[1] != old[1]) | (",
         ("adapters/test_diff.py",),
+    ),
+    Mutant(
+        "true is 1 for a function that is called",
+        "rules/unit_tests.py",
+        "    return type(value) is type(expected) and bool(value == expected)",
+        "    return bool(value == expected)",
+        ("rules/test_unit_tests.py",),
+    ),
+    Mutant(
+        "a program that ends its process has passed",
+        "engine/sandbox/programs.py",
+        'return Result("failed" if kind == "F" else "crashed", said',
+        'return Result("failed" if kind == "F" else "passed", said',
+        PROGRAMS,
+    ),
+    Mutant(
+        "tests that never call the program may fail it",
+        "engine/sandbox/guest/checks.py",
+        "            if not self.checks.asked:",
+        "            if False:",
+        PROGRAMS,
+    ),
+    Mutant(
+        "supervisors can be looked into",
+        "engine/sandbox/guest/walls.py",
+        "_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)",
+        "_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)",
+        ("escapes/test_processes.py", "escapes/test_kernel.py"),
+    ),
+    Mutant(
+        "programs keep their capabilities",
+        "engine/sandbox/guest/walls.py",
+        "_libc.capset(head, (ctypes.c_uint32 * 6)())",
+        "0",
+        ("escapes/test_kernel.py", "escapes/test_files.py"),
+    ),
+    Mutant(
+        "loops of tests end by what a program raises",
+        "engine/sandbox/guest/checks.py",
+        "    ends = (StopIteration, StopAsyncIteration)",
+        "    ends = (StopAsyncIteration,)",
+        ("escapes/test_cheats.py", "engine/sandbox/test_asserts.py"),
+    ),
+    Mutant(
+        "an executor may end a row before its program",
+        "signals/_sandboxed.py",
+        "if seconds is not None and seconds < needed:",
+        "if seconds is not None and seconds < 0:",
+        ("signals/test_unit_tests.py",),
     ),
 ]

@@ -30,6 +30,8 @@ PATIENT = Limits(test=8.0, program=30.0, memory=256 * MIB)
 """For attacks that end by themselves: a busy machine fails no test."""
 SHORT = Limits(test=0.5, program=2.0, memory=256 * MIB)
 """For attacks that never end."""
+HASTY = Limits(test=0.25, program=1.0, memory=256 * MIB)
+"""For those where nothing has to pass."""
 SAFE = Setting()
 
 TOOLS = '''
@@ -53,7 +55,9 @@ def called(number, *args):
     """A system call by its number."""
     def call():
         ctypes.set_errno(0)
-        result = libc.syscall(number, *args)
+        # As they are, ctypes leaves half of each number undefined.
+        wide = [ctypes.c_long(each) if isinstance(each, int) else each for each in args]
+        result = libc.syscall(ctypes.c_long(number), *wide)
         if result < 0:
             raise OSError(ctypes.get_errno(), "")
         return result
@@ -107,9 +111,7 @@ def inside(
 
 def outside(source: str, *args: Any) -> Any:
     """What the same attack returns in a Python without any walls."""
-    code = (
-        f"{TOOLS}\n{source}\nimport json\nprint(json.dumps(attack(*json.loads(sys.argv[1]))))"
-    )
+    code = f"{TOOLS}\n{source}\nimport json\nprint(json.dumps(attack(*json.loads(sys.argv[1]))))"
     ran = subprocess.run(
         [sys.executable, "-I", "-c", code, json.dumps(args)],
         capture_output=True,

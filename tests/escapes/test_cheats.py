@@ -8,11 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-
-from rewardsmith.engine.sandbox import Call, Limits, run_calls
-from rewardsmith.engine.sandbox.guest.plain import NotPlainError, decode
 from tests.escapes.inside import (
-    SHORT,
+    HASTY,
+    PATIENT,
     TOOLS,
     asserts,
     calls,
@@ -20,6 +18,9 @@ from tests.escapes.inside import (
     scripts,
     statuses,
 )
+
+from rewardsmith.engine.sandbox import Call, Limits, run_calls
+from rewardsmith.engine.sandbox.guest.plain import NotPlainError, decode
 
 WRONG = {"failed", "crashed", "timeout"}
 CHECK = """
@@ -32,7 +33,7 @@ def check(candidate):
 """
 
 
-def fails(source: str, expected: Any = 7, limits: Limits = SHORT) -> None:
+def fails(source: str, expected: Any = 7, limits: Limits = HASTY) -> None:
     """Neither form of tests falls for it."""
     assert set(statuses(calls(source, 2, expected=expected, limits=limits))) <= WRONG
     found = statuses(asserts(source, CHECK, limits=limits))
@@ -129,7 +130,17 @@ def test_returns_a_subclass_whose_methods_lie(base: str, honest: str, lie: str) 
     names += ["len", "bool", "complex", "reduce_ex", "getnewargs", "radd", "format", "bytes"]
     source = f"class Liar({base}):\n"
     source += "".join(f"    def __{name}__(self, *a): return {lie}\n" for name in names)
-    for name in ("items", "keys", "values", "decode", "encode", "copy", "bit_length", "real", "hex"):
+    for name in (
+        "items",
+        "keys",
+        "values",
+        "decode",
+        "encode",
+        "copy",
+        "bit_length",
+        "real",
+        "hex",
+    ):
         source += f"    def {name}(self, *a): return {lie}\n"
     source += f"def attack(): return Liar({honest})"
     wanted = ast.literal_eval(lie)
@@ -161,7 +172,13 @@ def test_returns_objects_that_hang_when_they_are_looked_at() -> None:
 
 
 def test_raises_errors_that_hang_or_fail_when_they_are_told() -> None:
-    for body in ("raise SystemExit(0)", "while True: pass", "raise self", "return 7", "os._exit(0)"):
+    for body in (
+        "raise SystemExit(0)",
+        "while True: pass",
+        "raise self",
+        "return 7",
+        "os._exit(0)",
+    ):
         source = f"""
 class A(Exception):
     def __str__(self):
@@ -194,7 +211,13 @@ def check(candidate):
 
 
 def test_raises_what_ends_tests() -> None:
-    for kind in ("SystemExit(0)", "KeyboardInterrupt", "GeneratorExit", "BaseException", "MemoryError"):
+    for kind in (
+        "SystemExit(0)",
+        "KeyboardInterrupt",
+        "GeneratorExit",
+        "BaseException",
+        "MemoryError",
+    ):
         fails(f"def attack(): raise {kind}")
 
 
@@ -226,8 +249,9 @@ def test_patches_builtins() -> None:
     source = """
 import builtins
 def yes(*a, **k): return True
-for name in ("all", "any", "isinstance", "issubclass", "abs", "len", "sorted", "repr", "type", "set",
-             "tuple", "list", "dict", "float", "int", "zip", "AssertionError", "Exception", "print"):
+for name in ("all", "any", "isinstance", "issubclass", "abs", "len", "sorted", "repr", "type",
+             "set", "tuple", "list", "dict", "float", "int", "zip", "AssertionError", "Exception",
+             "print"):
     setattr(builtins, name, yes)
 def attack(): return 1
 """
@@ -362,12 +386,12 @@ def test_forges_an_answer(frame: bytes) -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        b"[0, \"\"]",
+        b'[0, ""]',
         b"[0]",
         b"0",
         b"[false, 0]",
-        b"[1, \"[\\ud800\"]",
-        b"[1, \"[1, 2]\"]",
+        b'[1, "[\\ud800"]',
+        b'[1, "[1, 2]"]',
         b"[1, {}]",
         b"[1" + b"0" * 5000 + b", 0]",
         b"\xff",
@@ -378,7 +402,7 @@ def test_forges_an_answer(frame: bytes) -> None:
 )
 def test_forges_the_answer_of_a_script(frame: bytes) -> None:
     source = f"print('wrong', flush=True)\nsay({frame!r})\ntime.sleep(9)"
-    assert set(statuses(scripts(source, 2))) <= WRONG
+    assert set(statuses(scripts(source, limits=HASTY))) <= WRONG
 
 
 def test_writes_to_every_open_file() -> None:
@@ -430,9 +454,9 @@ def attack():
 
 
 def test_begins_an_answer_and_hangs() -> None:
-    for begun in (b"\0", b"\0\0\0", b"\0\0\0\x0a", b"\0\0\0\x0a=[7, n"):
+    for begun in (b"\0", b"\0\0\0\x0a", b"\0\0\0\x0a=[7, n"):
         source = f"def attack():\n    raw({begun!r})\n    while True: time.sleep(1)"
-        assert statuses(calls(source, 2, expected=7)) == ["timeout", "timeout"]
+        assert statuses(calls(source, expected=7, limits=HASTY)) == ["timeout"]
 
 
 def test_talks_to_its_supervisor() -> None:
@@ -531,7 +555,9 @@ def test_finds_expected_values_in_memory(token: str) -> None:
 
     earlier = f"x = {token[:-1] + 'e'!r}\ndef attack(): return x"
     calls(earlier, expected=token)
-    run_calls(source, "attack", [Call([planted], {}, token)], same, limits=Limits(test=20, program=40))
+    run_calls(
+        source, "attack", [Call([planted], {}, token)], same, limits=Limits(test=20, program=40)
+    )
     assert len(seen) == 1
     assert planted in seen[0]
     assert token not in seen[0]
@@ -562,9 +588,9 @@ def test_finds_its_tests_in_files(token: str) -> None:
     source = """
 def attack():
     found = []
-    for folder, _, files in os.walk("/"):
-        if folder.startswith(("/usr", "/lib", "/root/.pyenv", sys.prefix)):
-            continue
+    for folder, below, files in os.walk("/"):
+        if folder in ("/usr", "/lib", sys.base_prefix):
+            below.clear()
         for name in files:
             path = os.path.join(folder, name)
             if stat.S_ISREG(os.lstat(path).st_mode):
@@ -621,7 +647,7 @@ sys.__stdout__ = sys.stdout
 print("a secret")
 sys.exit = os._exit = lambda *a: None
 """
-    assert set(statuses(scripts(source, 2))) <= WRONG
+    assert set(statuses(scripts(source, limits=HASTY))) <= WRONG
     assert set(statuses(scripts("import builtins\nbuiltins.print = len\nprint('wrong')"))) <= WRONG
 
 
@@ -636,7 +662,7 @@ if first:
 else:
     tried(os.write, builtins.kept, b"a secret")
 """
-    found = statuses(scripts(source, 2))
+    found = statuses(scripts(source, 2, limits=PATIENT))
     assert found[0] == "passed"
     assert found[1] in WRONG
 
@@ -661,9 +687,10 @@ time.sleep(0.2)
 def test_runs_out_of_time_on_purpose() -> None:
     """A row that is not scored would be better than a zero."""
     for source in ("def attack(): time.sleep(99)", "time.sleep(99)\ndef attack(): return 1"):
-        found = calls(source, 2, expected=7)
+        found = calls(source, 2, expected=7, limits=HASTY)
         assert statuses(found) == ["timeout", "timeout"]
-        assert set(statuses(asserts(source, CHECK))) == {"timeout"}
+        tests = "def check(candidate):\n    assert candidate() == 7\n"
+        assert statuses(asserts(source, tests, limits=HASTY)) == ["timeout"]
 
 
 def test_makes_its_tests_run_out_of_time() -> None:

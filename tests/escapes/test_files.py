@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.escapes.inside import (
     MIB,
     PATIENT,
-    inside,
     in_new_box,
+    inside,
     meanwhile,
     outside,
 )
@@ -53,7 +52,7 @@ def test_reads_the_folder_that_the_parent_works_in(
 
 def test_reads_the_accounts_of_the_host() -> None:
     paths = ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/hosts", "/etc/ssh", "/etc/hostname"]
-    assert outside(READ, *paths)[0][0] == "got"
+    assert outside(READ, "/etc/passwd")[0][0] == "got"
     assert refused(inside(READ, *paths))
 
 
@@ -65,7 +64,8 @@ def test_looks_around_in_proc() -> None:
     paths = ["/proc/self/environ", "/proc/1/environ", "/proc/self/maps", "/proc/self/fd"]
     paths += ["/proc/1/root/etc/passwd", "/proc/self/mountinfo", "/proc/sysrq-trigger"]
     paths += ["/proc/sys/kernel/core_pattern", "/proc/kcore", "/proc/keys", "/proc/net/unix"]
-    assert outside(READ, *paths)[2][0] == "got"
+    # No more of the host's secrets is read than the test needs.
+    assert outside(READ, "/proc/self/maps")[0][0] == "got"
     assert refused(inside(READ, *paths))
     # The interpreter asks for its own path there.
     assert inside(FOLDER, "/proc")[0] in (["got", []], ["got", ["self"]])
@@ -140,7 +140,9 @@ def attack(*paths):
     link = "def attack(path): return tried(os.link, path, path + '-2')"
     assert outside(link, str(sentinel)) == ["got", None]
     Path(f"{sentinel}-2").unlink()
-    assert refused(inside(source, str(sentinel), "/etc/ld.so.cache", os.path.realpath(sys.executable)))
+    assert refused(
+        inside(source, str(sentinel), "/etc/ld.so.cache", os.path.realpath(sys.executable))
+    )
 
 
 def test_writes_into_the_image() -> None:
@@ -228,7 +230,8 @@ def attack():
     found = [called(303, -100, b"/lib", named, ctypes.byref(number), 0)]
     return found + [called(304, root, handle, os.O_RDONLY) for root in roots]
 """
-    assert outside(source)[0][0] == "got"
+    if os.geteuid() == 0:
+        assert outside(source)[0][0] == "got"
     assert refused(inside(source))
 
 
@@ -308,7 +311,8 @@ def test_writes_one_file_without_end() -> None:
 def attack():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with open("/tmp/big", "wb") as file:
-        found = [tried(os.truncate, "/tmp/big", 1 << 40), tried(os.posix_fallocate, file.fileno(), 0, 1 << 34)]
+        found = [tried(os.truncate, "/tmp/big", 1 << 40)]
+        found.append(tried(os.posix_fallocate, file.fileno(), 0, 1 << 34))
         return found + [tried(os.pwrite, file.fileno(), b"x", 1 << 40)]
 """
     assert refused(inside(source))

@@ -7,9 +7,6 @@ import sys
 from typing import Any
 
 import pytest
-
-from rewardsmith.engine.sandbox import Call, run_calls
-from rewardsmith.engine.sandbox.box import Setting, box_of
 from tests.escapes.inside import (
     PATIENT,
     TOOLS,
@@ -20,6 +17,9 @@ from tests.escapes.inside import (
     outside,
     statuses,
 )
+
+from rewardsmith.engine.sandbox import Call, run_calls
+from rewardsmith.engine.sandbox.box import Setting, box_of
 
 STATE = """
 import builtins, decimal, gc, json, locale, math, random, resource, string, warnings
@@ -63,7 +63,7 @@ POISONS = {
     "locale": "import locale; locale.setlocale(locale.LC_ALL, 'C')",
     "limits": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))",
     "signals": "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
-    "timer": "signal.signal(signal.SIGALRM, signal.SIG_IGN); signal.setitimer(signal.ITIMER_REAL, 9)",
+    "timer": "signal.signal(14, signal.SIG_IGN); signal.setitimer(signal.ITIMER_REAL, 9)",
     "blocked": "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})",
     "random": "import random; random.seed = lambda *a: None; random.random = lambda: 4",
     "path": "sys.path.insert(0, '/tmp'); sys.meta_path.clear(); sys.argv = ['x']",
@@ -93,15 +93,23 @@ def test_leaves_something_to_the_next_program(poison: str) -> None:
     assert honest_program_passes()
 
 
-VISIBLE = ["builtins", "modules", "environment", "folder", "signals", "recursion", "collector"]
-VISIBLE += ["decimal", "warnings", "files", "tracing", "type", "blocked", "threads", "path", "limits"]
+VISIBLE = {
+    name: poison
+    for name, poison in POISONS.items()
+    # These do not let it tell, or what they poison is not told.
+    if name not in ("builtins", "modules", "shm", "random", "processes", "exit", "harness")
+    and name not in ("locale", "priority", "nice")
+}
+VISIBLE["builtins"] = "import builtins; builtins.kept = 1"
+VISIBLE["modules"] = "import math; math.sqrt = abs"
+VISIBLE["random"] = "import random; random.random()"
 
 
 @pytest.mark.parametrize("poison", VISIBLE)
 def test_poison_shows_within_the_same_program(poison: str) -> None:
     """What the test above compares would tell."""
     source = f"{STATE}\ndef attack():\n    return state()"
-    assert inside(f"{source}\n{POISONS[poison]}") != inside(source)
+    assert inside(f"{source}\n{VISIBLE[poison]}") != inside(source)
 
 
 def test_finds_secrets_in_the_environment(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
@@ -113,7 +121,7 @@ def attack(pattern):
     while environ[k]:
         found.append(environ[k].decode("utf-8", "replace"))
         k += 1
-    return [each for each in found if "SECRET" in each or pattern in each]
+    return [each for each in found if pattern in each]
 """
     assert outside(source, token)
     assert in_new_box(lambda: inside(source, token[:9])) == []
@@ -131,7 +139,7 @@ def attack():
     while libc.write(writing, ctypes.c_void_p(page << 12), 4096) == 4096:
         found += os.read(reading, 4096)
         page += 1
-    return b"SECRET" in found, b"PYTHONHASHSEED" in found or len(found) > 0
+    return b"SECRET_TOKEN" in found, len(found) > 0
 """
     secret, something = in_new_box(lambda: inside(source))
     assert something
@@ -170,7 +178,7 @@ def attack():
             pass
     return found
 """
-    assert set(inside(source)) <= {"guest"}  # which it runs on itself
+    assert set(inside(source)) <= {"guest", "guest.zygote"}  # which it runs on itself
 
 
 def test_reads_the_programs_before_it(token: str) -> None:

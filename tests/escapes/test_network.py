@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.escapes.inside import calls, inside, outside
 
 NUMBERS = {
@@ -114,8 +113,9 @@ def attack():
                 found[f"{family} {kind}"] = outcome
     return found
 """
-    # Among them inet, inet6, unix, netlink, packet, alg, vsock and xdp.
-    assert outside(source)["1 1"][0] == "got"
+    # Among them inet, inet6, unix, netlink, packet, alg, vsock and xdp. Out here the kernel would
+    # load a module for each.
+    assert outside("def attack(): return [called(41, 1, 1, 0)]")[0][0] == "got"
     assert inside(source) == {}
 
 
@@ -185,7 +185,7 @@ def test_sends_to_a_unix_socket_in_the_file_system() -> None:
 
 def test_opens_a_netlink_socket() -> None:
     source = "def attack(): return [called(41, 16, 3, protocol) for protocol in range(24)]"
-    assert outside(source)[0][0] == "got"
+    assert outside("def attack(): return [called(41, 16, 3, 0)]")[0][0] == "got"
     assert refused(inside(source))
 
 
@@ -209,8 +209,8 @@ def attack(name):
         mine = socket.socket(family)
         mine.bind(address)
         mine.listen()
-    return [tried(listen, socket.AF_INET, ("0.0.0.0", 0)), tried(listen, socket.AF_UNIX, "\\0" + name),
-            tried(listen, socket.AF_UNIX, "/tmp/" + name)]
+    found = [tried(listen, socket.AF_INET, ("0.0.0.0", 0))]
+    return found + [tried(listen, socket.AF_UNIX, at + name) for at in ("\\0", "/tmp/")]
 """
     assert refused(inside(source, token))
     assert not Path("/tmp", token).exists()

@@ -4,8 +4,6 @@ import time
 from typing import Any
 
 import pytest
-
-from rewardsmith.engine.sandbox import Call, Limits, run_asserts, run_calls, run_script
 from tests.escapes.inside import (
     MIB,
     SHORT,
@@ -17,6 +15,8 @@ from tests.escapes.inside import (
     scripts,
     statuses,
 )
+
+from rewardsmith.engine.sandbox import Call, Limits, run_asserts, run_calls, run_script
 
 SMALL = Limits(test=3.0, program=9.0, memory=160 * MIB)
 """For attacks on memory: enough for one that eats, and not for two."""
@@ -125,7 +125,9 @@ def attack():
 
 
 def test_bombs_where_it_is_loaded_again_and_again() -> None:
-    source = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
+    source = (
+        "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
+    )
     assert statuses(calls(source, 2)) == ["timeout", "timeout"]
     assert honest_program_passes()
 
@@ -187,26 +189,33 @@ def attack():
 
 def test_takes_memory_behind_a_flood_of_complaints() -> None:
     """Whoever reads what is printed has to look at the memory as well."""
-    source = EAT + """
+    source = (
+        EAT
+        + """
 if not os.fork():
     while True:
         os.write(2, bytes(65536))
 eaters(5, heap)
 print("fed", fed(5))
 """
+    )
     (result,) = scripts(source, expected="fed 5", limits=SMALL)
     assert result.status in ENDED
 
 
 def test_takes_memory_between_two_tests() -> None:
     """While the host compares, and nobody has asked the program for anything."""
-    source = TOOLS + EAT + """
+    source = (
+        TOOLS
+        + EAT
+        + """
 def attack(first):
     if first:
         eaters(5, heap)
         return 0
     return fed(5)
 """
+    )
     found: list[int] = []
 
     def slowly(got: int, _: Any) -> bool:
@@ -220,13 +229,17 @@ def attack(first):
 
 
 def test_takes_memory_while_its_tests_compute() -> None:
-    source = TOOLS + EAT + """
+    source = (
+        TOOLS
+        + EAT
+        + """
 def attack(first):
     if first:
         eaters(5, heap)
         return 0
     return fed(5)
 """
+    )
     tests = """
 import time
 def check(candidate):

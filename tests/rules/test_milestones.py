@@ -13,7 +13,6 @@ from rewardsmith.rules.milestones import (
     printed_score,
     reward_range,
     unmarked,
-    verdict,
 )
 
 STAGES = ["imports", "loaded", "built", "trained", "predicted", "saved", "checked"]
@@ -92,9 +91,32 @@ def test_the_last_score_counts():
     assert graded("score: 0.1\nscore: 0.4\n").value == 0.4
 
 
-def test_a_verdict_of_a_score_from_elsewhere():
-    assert verdict(["loaded"], 7, 0.5) == (0.5, "score 0.5; 1 of 7 milestones: loaded")
-    assert verdict([], 7, None).value == -10.0
+def test_a_grader_takes_the_place_of_the_printed_score():
+    seen = []
+
+    def grader(output):
+        seen.append(output)
+        return 1 if "42" in output else None
+
+    output = line("loaded done") + "the answer is 42\nscore: 0.3\n"
+    told = graded(output, key=KEY, grader=grader)
+    assert told == (1.0, "score 1; 1 of 7 milestones: loaded")
+    assert type(told.value) is float
+    assert seen == ["the answer is 42\nscore: 0.3\n"]
+    told = graded("nothing", grader=grader)
+    assert told == (-10.0, "0 of 7 milestones; the grader found no valid solution")
+    assert seen[1:] == ["nothing"]
+
+
+def test_a_grader_is_not_asked_about_a_run_that_ended_badly():
+    told = graded("loaded done", ended="crashed", grader=lambda output: 1 / 0)
+    assert told.why == "1 of 7 milestones: loaded; crashed"
+
+
+@pytest.mark.parametrize("score", [2.0, float("nan")])
+def test_a_grader_is_held_to_the_range(score):
+    with pytest.raises(ValueError, match="not in the declared range"):
+        graded("x", grader=lambda output: score)
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from rewardsmith.core.errors import SpecError
 from rewardsmith.core.reference import Reference, resolve
 from rewardsmith.engine import sandbox
 from rewardsmith.rules.milestones import mark
-from rewardsmith.signals import milestones
 from rewardsmith.signals.milestones import Milestones
 
 HARNESS = '''
@@ -88,20 +87,6 @@ def scored(reward, *programs, **columns):
 
 
 # --- what is run, without running it --------------------------------------------------------------
-
-
-def test_the_last_block_is_the_program(ran):
-    scored(Milestones(THREE), "x = 1", "So:\n```python\nx = 1\n```\nor\n```python\ny = 2\n```\n")
-    assert [source for source, _ in ran.calls] == ["x = 1", "y = 2\n"]
-
-
-def test_the_harness_gets_a_key_of_its_own_for_each_run(ran, harness):
-    reward = Milestones(THREE, instrument=harness("instrument"))
-    scored(reward, GOOD, GOOD)
-    sources = [source for source, _ in ran.calls]
-    assert len(sources) == 2
-    assert sources[0] != sources[1]
-    assert [len(s.splitlines()) for s in sources] == [8, 8]
 
 
 def test_lines_without_a_mark_do_not_count(ran, harness):

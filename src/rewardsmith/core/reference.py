@@ -116,6 +116,25 @@ def resolve(reference: Reference) -> Any:
     return target
 
 
+class ByName:
+    """A function that is pickled by its reference, so that one of a file is found elsewhere.
+
+    What is unpickled is the function itself: a process that only runs rows does not import this.
+    """
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.call(*arguments)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ByName":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return resolve, (Reference.of(self.call),)
+
+
 def source_hash(call: Any) -> str:
     """A digest of a callable's source file: what it does may change where its name does not."""
     try:

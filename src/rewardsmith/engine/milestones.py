@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from ..core.reference import Reference, resolve
-from ..rules.milestones import announcement, hits, printed_score, unmarked, verdict
+from ..rules.milestones import announcement, grade
 from ..rules.unit_tests import code_of
 from ..rules.verdict import Verdict
 from . import sandbox
@@ -21,22 +20,6 @@ Grader: TypeAlias = Callable[..., float | None]
 
 _UNREADABLE = (SyntaxError, RecursionError, MemoryError)
 """What parsers raise on a program that is none."""
-
-
-class ByName:
-    """A function that is pickled by its reference, so that one of a file is found elsewhere."""
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.call = call
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.call(*arguments)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "ByName":
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return resolve, (Reference.of(self.call),)
 
 
 def run_and_grade(
@@ -51,7 +34,6 @@ def run_and_grade(
     limits: Mapping[str, float] | None = None,
     unsafe: bool = False,
     packages: bool = False,
-    runner: Callable[..., Any] | None = None,
 ) -> Verdict:
     """Run a program in the sandbox and grade what it printed.
 
@@ -61,13 +43,12 @@ def run_and_grade(
         given: which of ``"stdin"`` and ``"gold"`` follow.
         milestones: name -> RE2 pattern.
         score: the pattern of the score.
-        terms: further arguments of :func:`rewardsmith.rules.milestones.verdict`.
+        terms: further arguments of :func:`rewardsmith.rules.milestones.grade`.
         instrument: ``(source, announce) -> source``, before the run.
         grader: ``(output[, gold]) -> score | None``, after the run, in place of ``score``.
         limits: other limits than the sandbox's own, by name.
         unsafe: run without isolation.
         packages: let the program import the packages that are installed here.
-        runner: runs in place of the sandbox's ``run_script``.
 
     Raises:
         OSError: the sandbox failed; nothing was learned about the program.
@@ -75,42 +56,30 @@ def run_and_grade(
         TypeError: standard input that is no text.
     """
     columns = dict(zip(given, rest, strict=True))
-
-    def told(found: Sequence[str], number: float | None, why: str) -> Verdict:
-        return verdict(found, len(milestones), number, why=why, **terms)
-
     source, key = code_of(completion), None
+    asked = None if grader is None else partial(_graded, grader, columns)
+    options = {**terms, "milestones": milestones, "score": score, "grader": asked}
     if "\0" in source or not _is_utf8(source):
-        return told([], None, "the program is no text that Python reads")
+        return grade("", source, ended="the program is no text that Python reads", **options)
     instrumented = source
     if instrument is not None:
         key = secrets.token_hex(16)
         try:
             instrumented = instrument(source, partial(announcement, key))
         except _UNREADABLE as error:
-            return told([], None, f"the program does not parse: {error}"[:200])
-    setting = {"unsafe": unsafe, "packages": packages}
-    ran = _run(instrumented, columns.get("stdin"), limits, setting, runner)
+            ended = f"the program does not parse: {error}"[:200]
+            return grade("", source, ended=ended, **options)
+    ran = _run(instrumented, columns.get("stdin"), limits, unsafe=unsafe, packages=packages)
+    ended = "" if ran.status == "passed" else f"{ran.status}: {_last_line(ran.why)}"
     output = ran.output.decode("utf-8", "replace")
-    found = hits(output, source, milestones, key)
-    if ran.status != "passed":
-        return told(found, None, f"{ran.status}: {_last_line(ran.why)}")
-    if grader is None:
-        number = printed_score(output, source, score, key)
-        return told(found, number, "no score was printed")
-    own = output if key is None else unmarked(output, key)
-    graded = grader(own, columns["gold"]) if "gold" in columns else grader(own)
-    number = None if graded is None else float(graded)
-    return told(found, number, "the grader found no valid solution")
+    return grade(output, source, ended=ended, key=key, **options)
 
 
-def _run(
-    source: str,
-    stdin: Any,
-    limits: Mapping[str, float] | None,
-    setting: Mapping[str, bool],
-    runner: Callable[..., Any] | None,
-) -> Any:
+def _graded(grader: Grader, columns: Mapping[str, Any], output: str) -> float | None:
+    return grader(output, columns["gold"]) if "gold" in columns else grader(output)
+
+
+def _run(source: str, stdin: Any, limits: Mapping[str, float] | None, **setting: bool) -> Any:
     options: dict[str, Any] = {"setting": sandbox.Setting(**setting)}
     if limits is not None:
         options["limits"] = sandbox.Limits.of(limits)
@@ -118,7 +87,7 @@ def _run(
         if not isinstance(stdin, str | bytes):
             raise TypeError(f"standard input is text, this is {type(stdin).__name__}")
         options["stdin"] = stdin.encode() if isinstance(stdin, str) else stdin
-    ran = (runner or sandbox.run_script)(source, **options)
+    ran = sandbox.run_script(source, **options)
     if ran.status == "infrastructure":
         raise OSError(f"the sandbox failed: {ran.why}")
     return ran

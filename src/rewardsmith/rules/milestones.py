@@ -10,7 +10,7 @@ that is a weak form, since a program may compose any text while it runs.
 import hmac
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from .pattern import compiled, encodable
@@ -34,6 +34,7 @@ def grade(
     bonus: float = 0.1,
     ended: str = "",
     key: str | None = None,
+    grader: Callable[[str], float | None] | None = None,
 ) -> Verdict:
     """The task's score where the program did the task; else ``failure + bonus * milestones hit``.
 
@@ -44,46 +45,34 @@ def grade(
         output: what the run printed.
         source: the program as the policy wrote it, before anything was put into it.
         milestones: name -> RE2 pattern.
-        score: an RE2 pattern whose one group is the score; the last match counts.
+        score: an RE2 pattern whose one group is the score; see :func:`printed_score`.
         bounds: the least and the largest score that the task knows, before any change of sign.
         lower_is_better: whether the score is an error.
         failure: what total failure is worth.
         bonus: what each milestone adds to it.
         ended: how the run went wrong, if it did; its score then does not count.
         key: of the marks; None where nothing is marked.
+        grader: ``(output without marked lines) -> score or None``, in the place of ``score``; only
+            asked where the program ended well.
 
     Raises:
         ValueError: the score lies outside ``bounds``.
     """
     found = hits(output, source, milestones, key)
-    value = None if ended else printed_score(output, source, score, key)
-    why = ended or "no score was printed"
-    return verdict(found, len(milestones), value, bounds, lower_is_better, failure, bonus, why)
-
-
-def verdict(
-    found: Sequence[str],
-    of: int,
-    score: float | None,
-    bounds: Sequence[float] = (-1.0, 1.0),
-    lower_is_better: bool = False,
-    failure: float = -10.0,
-    bonus: float = 0.1,
-    why: str = "",
-) -> Verdict:
-    """The value of :func:`grade`, of the names of the milestones hit and a score (None: none).
-
-    Raises:
-        ValueError: the score lies outside ``bounds``.
-    """
-    told = f"{len(found)} of {of} milestones{': ' if found else ''}{', '.join(found)}"
-    if score is None:
-        return Verdict(failure + bonus * len(found), f"{told}; {why}" if why else told)
-    low, high = bounds
-    if not low <= score <= high:
-        raise ValueError(f"the score {score:g} is not in the declared range [{low:g}, {high:g}]")
-    # Not `-score`: that would make a negative zero of 0.
-    return Verdict(0.0 - score if lower_is_better else score, f"score {score:g}; {told}")
+    told = f"{len(found)} of {len(milestones)} milestones{': ' if found else ''}{', '.join(found)}"
+    number, why = None, ended
+    if not ended and grader is not None:
+        number = grader(output if key is None else unmarked(output, key))
+        why = "the grader found no valid solution"
+    elif not ended:
+        number, why = printed_score(output, source, score, key), "no score was printed"
+    if number is None:
+        return Verdict(failure + bonus * len(found), f"{told}; {why}")
+    (low, high), number = bounds, float(number)
+    if not low <= number <= high:
+        raise ValueError(f"the score {number:g} is not in the declared range [{low:g}, {high:g}]")
+    # Not `-number`: that would make a negative zero of 0.
+    return Verdict(0.0 - number if lower_is_better else number, f"score {number:g}; {told}")
 
 
 def reward_range(
@@ -136,7 +125,8 @@ def printed_score(output: str, source: str, score: str, key: str | None = None) 
     """The last score that was printed; None where there is none that is a finite number.
 
     With a key, what matches has to begin in the harness' own text: a value that it prints is the
-    program's, and may be anything. Without one, a match that stands in the source is none.
+    program's, and may be anything. Without one, a last match that stands in the source is no score,
+    and none before it counts in its place.
     """
     expression, found = compiled(score), None
     if key is None:

@@ -5,7 +5,8 @@ from typing import Any
 
 from ..core.catalog import Paper, method
 from ..core.contract import Contract
-from ..engine.milestones import ByName, run_and_grade
+from ..core.reference import ByName
+from ..engine.milestones import run_and_grade
 from ..rules.milestones import reward_range
 from ._sandboxed import Sandboxed
 
@@ -67,7 +68,8 @@ class Milestones(Sandboxed):
         ValueError: patterns that RE2 does not take, a score's without one group, bounds that are
             not in order, a gold column without a grader, unknown limits, or numbers by which a
             failed run could reach a valid one.
-        SpecError: when it scores: there is no sandbox to be had here, with what to do about it.
+        SpecError: when it scores: there is no sandbox to be had here, with what to do about it; or
+            the executor ends rows before ``limits.program`` is over.
     """
 
     contract = Contract(

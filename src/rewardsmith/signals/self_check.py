@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.catalog import Paper, method
 from ..core.contract import Contract
-from ..core.reference import Reference, resolve
+from ..core.reference import ByName
 from ..core.rows import RowReward
 from ..rules.self_check import grade
 
@@ -102,26 +102,7 @@ class SelfCheck(RowReward):
             "settled": settled,
         }
         if scorer is not None:
-            options["scorer"] = _ByName(scorer)
+            options["scorer"] = ByName(scorer)
         columns = (completion, gold) if question is None else (completion, gold, question)
         bounds = (0.0 - self.mismatch, self.match) if normalize else (-math.inf, math.inf)
         self.by_row(grade, columns, options, bounds=bounds, text=False)
-
-
-class _ByName:
-    """A function that is pickled by its reference, so that one of a file is found elsewhere.
-
-    What is unpickled is the function itself: a process that only runs rows does not import this.
-    """
-
-    def __init__(self, call: Callable[[str, str], float]) -> None:
-        self.call = call
-
-    def __call__(self, observation: str, reference: str) -> float:
-        return self.call(observation, reference)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_ByName":
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return resolve, (Reference.of(self.call),)

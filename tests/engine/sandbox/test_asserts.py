@@ -86,11 +86,25 @@ def test_several_functions_are_found_by_their_names() -> None:
     assert run(source, tests) == ["passed"] * 3
 
 
+def test_helpers_that_assert_are_tests_where_they_are_called() -> None:
+    tests = "def same(a, b):\n    assert f(a) == b\nsame(1, 2)\nsame(2, 9)\nsame(3, 4)\n"
+    assert run(NEXT, tests) == ["passed", "failed", "passed"]
+
+
+def test_functions_as_pytest_has_them_are_run() -> None:
+    tests = (
+        "def test_one():\n    assert f(1) == 2\n    assert f(2) == 3\n\n"
+        "def test_two():\n    assert f(1) == 3\n\n"
+        "def test_three():\n    assert f(3) == 4\n"
+    )
+    assert run(NEXT, tests) == ["passed", "failed", "passed"]
+
+
 def test_keywords_and_stars_are_given_on() -> None:
     source = "def f(*args, **keywords): return [args, keywords]\n"
-    assert run(source, "assert f(1, *[2, 3], k=4, **{'m': 5}) == [(1, 2, 3), {'k': 4, 'm': 5}]") == [
-        "passed"
-    ]
+    assert run(
+        source, "assert f(1, *[2, 3], k=4, **{'m': 5}) == [(1, 2, 3), {'k': 4, 'm': 5}]"
+    ) == ["passed"]
 
 
 def test_a_method_of_solution_is_a_function_too() -> None:
@@ -117,7 +131,9 @@ def test_tests_may_print_and_use_modules_and_classes() -> None:
 
 # --- exceptions that tests expect -----------------------------------------------------------------
 
-EXPECTS = "try:\n    f(1)\n    assert False\nexcept ValueError as error:\n    assert str(error) == 'no'\n"
+EXPECTS = (
+    "try:\n    f(1)\n    assert False\nexcept ValueError as error:\n    assert str(error) == 'no'\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +201,12 @@ def test_a_bad_end_is_not_caught_by_the_tests() -> None:
     assert run(source, tests, limits=QUICK) == ["timeout"]
 
 
+def test_a_test_has_its_time_however_many_calls_it_makes() -> None:
+    source = "import time\ndef f(x):\n    time.sleep(0.15)\n    return x\n"
+    tests = "for k in range(6):\n    assert f(k) == k\nassert f(1) == 1\n"
+    assert run(source, tests, limits=QUICK) == ["timeout", "passed"]
+
+
 def test_all_tests_together_have_a_time() -> None:
     source = "def f(x):\n    while x: pass\n    return x\n"
     tests = "assert f(0) == 0\n" + "assert f(1) == 1\n" * 4 + "assert f(0) == 0\n"
@@ -215,7 +237,7 @@ def test_a_program_that_uses_all_time_to_load_breaks_no_tests() -> None:
     assert found == ["timeout"]
 
 
-# --- what a program returned may break the tests: that is its fault --------------------------------
+# --- what a program returned may break the tests --------------------------------------------------
 
 
 def test_tests_that_stumble_over_a_result_fail() -> None:
@@ -225,7 +247,9 @@ def test_tests_that_stumble_over_a_result_fail() -> None:
 
 def test_methods_of_built_in_types_are_there() -> None:
     source = "def f(x): return x\n"
-    tests = "assert f('a').upper() == 'A'\nassert f([1]).index(1) == 0\nassert f({1: 2}).get(1) == 2\n"
+    tests = (
+        "assert f('a').upper() == 'A'\nassert f([1]).index(1) == 0\nassert f({1: 2}).get(1) == 2\n"
+    )
     assert run(source, tests) == ["passed"] * 3
 
 
@@ -303,7 +327,7 @@ def test_relatives_of_built_in_types_are_equal_to_them(returns: str, plain: str)
     ]
 
 
-# --- broken tests: an error, whatever the program ---------------------------------------------------
+# --- broken tests: an error, whatever the program -------------------------------------------------
 
 
 BROKEN = [

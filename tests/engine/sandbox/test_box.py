@@ -113,7 +113,7 @@ def test_programs_leave_no_process_and_no_open_file() -> None:
     run_asserts(NEXT, "assert f(1) == 2", None)
     mine = box_of(Setting())
     open_files, processes = len(os.listdir("/proc/self/fd")), len(family(pid_of(mine)))
-    for _ in range(20):
+    for _ in range(10):
         call()
         call("import os\nos.fork()\ndef f(x): return x + 1\n")
         run_script("print(1)")
@@ -122,7 +122,7 @@ def test_programs_leave_no_process_and_no_open_file() -> None:
             run_asserts(NEXT, "assert (", None)
     assert box_of(Setting()) is mine
     assert len(os.listdir("/proc/self/fd")) == open_files
-    assert soon(lambda: len(family(pid_of(mine))) == processes)
+    assert soon(lambda: len(family(pid_of(mine))) <= processes)
 
 
 @needs_sandbox
@@ -286,7 +286,8 @@ if end == "_exit":
 if end == "run":
     input()
     limits = Limits(test=600.0, program=600.0)
-    run_script("import os, time\\nos.fork()\\nwhile True: time.sleep(1)", limits=limits, setting=setting)
+    source = "import os, time\\nos.fork()\\nwhile True: time.sleep(1)"
+    run_script(source, limits=limits, setting=setting)
 """
 
 
@@ -383,6 +384,16 @@ def test_a_kernel_without_user_namespaces_is_the_reason(
     without_sandbox(work)
 
 
+TELL = """
+for word in "$@"; do
+    [ "$before" = --info-fd ] && echo '{}' > /proc/self/fd/$word
+    before=$word
+done
+exit 1
+"""
+"""Says something where root waits for the number of a process."""
+
+
 @pytest.mark.parametrize(
     ("script", "why"),
     [
@@ -390,7 +401,8 @@ def test_a_kernel_without_user_namespaces_is_the_reason(
         ("exit 0", "ended"),
         ("kill -9 $$", "ended"),
         ("printf '\\377\\376' >&2; exit 1", "."),
-        ("echo 'no json' >&4; exit 1", "."),
+        (TELL.format("no json"), "."),
+        (TELL.format('{"child-pid": 999999999}'), "."),
     ],
 )
 def test_a_bubblewrap_that_does_not_work_is_an_error(
@@ -403,6 +415,44 @@ def test_a_bubblewrap_that_does_not_work_is_an_error(
             call()
 
     without_sandbox(work)
+
+
+def test_a_bubblewrap_that_is_no_program_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(tmp_path, monkeypatch, "")
+    (tmp_path / "bwrap").write_bytes(b"\x7fELF")
+
+    def work() -> None:
+        with pytest.raises(SandboxError):
+            call()
+
+    without_sandbox(work)
+
+
+SMALL = f"""
+import sys
+sys.path.insert(0, {str(SRC)!r})
+from rewardsmith.engine.sandbox import *
+try:
+    found = run_script("print(1)")
+    print(found.status, found.output)
+except SandboxError as error:
+    print("SandboxError", error)
+"""
+
+
+@needs_sandbox
+def test_root_of_a_small_namespace_has_a_sandbox_or_a_reason() -> None:
+    # As in containers of users, where root is the only user that there is.
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare")
+    command = ["unshare", "-r", sys.executable, "-c", SMALL]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if ran.stderr.startswith("unshare"):
+        pytest.skip(ran.stderr)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(("passed b'1\\n'", "SandboxError"))
 
 
 def test_unsafe_runs_programs_without_bubblewrap(
@@ -463,7 +513,7 @@ def test_installed_packages_are_there_where_they_are_wanted() -> None:
     assert call(source, setting=Setting(packages=True), limits=limits) == PASSED
 
 
-KNOWN = "PATH HOME LANG PWD PYTHONHASHSEED OPENBLAS_NUM_THREADS OMP_NUM_THREADS".split()
+KNOWN = {"PATH", "HOME", "LANG", "PWD", "PYTHONHASHSEED", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}
 
 
 @needs_sandbox
@@ -471,12 +521,13 @@ def test_a_program_sees_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("SECRET", "x")
     source = (
         "import json, os\n"
-        "for told in (os.listdir('/'), dict(os.environ), os.getcwd()):\n    print(json.dumps(told))\n"
+        "for told in (os.listdir('/'), dict(os.environ), os.getcwd()):\n"
+        "    print(json.dumps(told))\n"
     )
     told = run_script(source).output.decode()
     seen, environment, folder = (json.loads(line) for line in told.splitlines())
     assert not {"home", "work", "mnt", "run", "srv", "var"} & set(seen)
-    assert environment.keys() <= {*KNOWN}
+    assert environment.keys() <= KNOWN
     assert folder == "/tmp"
 
 

@@ -8,7 +8,7 @@ import pytest
 from rewardsmith.engine.sandbox import Call, Limits, Result, run_calls
 
 pytestmark = pytest.mark.usefixtures("sandbox")
-QUICK = Limits(test=0.3)
+QUICK = Limits(test=0.4)
 
 
 def same(returned: Any, expected: Any) -> bool:
@@ -17,7 +17,9 @@ def same(returned: Any, expected: Any) -> bool:
 
 def run(source: str, *tests: tuple[Sequence[Any], Any], limits: Limits = Limits()) -> list[Result]:  # noqa: B008
     """Call ``f`` of a program."""
-    return run_calls(source, "f", [Call(args, {}, want) for args, want in tests], same, limits=limits)
+    return run_calls(
+        source, "f", [Call(args, {}, want) for args, want in tests], same, limits=limits
+    )
 
 
 def statuses(results: Sequence[Result]) -> list[str]:
@@ -80,7 +82,10 @@ def test_keywords_are_given_by_name() -> None:
 
 
 def test_a_method_of_solution_is_a_function_too() -> None:
-    source = "class Solution:\n    n = 0\n    def f(self, x):\n        self.n += x\n        return self.n\n"
+    source = (
+        "class Solution:\n    n = 0\n"
+        "    def f(self, x):\n        self.n += x\n        return self.n\n"
+    )
     # Each call has a new object.
     assert statuses(run(source, ([1], 1), ([1], 1))) == ["passed"] * 2
     both = source + "def f(x):\n    return -x\n"
@@ -241,7 +246,7 @@ def test_a_program_that_does_not_load_fails_all_tests(source: str, status: str, 
 
 def test_a_program_that_loads_for_ever_is_out_of_time() -> None:
     first, second = run("while True: pass\n", ([1], 1), ([2], 2), limits=QUICK)
-    assert first == second == Result("timeout", "while it was loaded: took longer than 0.3 s")
+    assert first == second == Result("timeout", "while it was loaded: took longer than 0.4 s")
 
 
 # --- time, crashes, and what comes after ----------------------------------------------------------
@@ -250,9 +255,9 @@ def test_a_program_that_loads_for_ever_is_out_of_time() -> None:
 @pytest.mark.parametrize(
     ("body", "status", "why"),
     [
-        ("while True: pass", "timeout", "took longer than 0.3 s"),
-        ("import time; time.sleep(60)", "timeout", "took longer than 0.3 s"),
-        ("10 ** 10 ** 10", "timeout", "took longer than 0.3 s"),
+        ("while True: pass", "timeout", "took longer than 0.4 s"),
+        ("import time; time.sleep(60)", "timeout", "took longer than 0.4 s"),
+        ("10 ** 10 ** 10", "timeout", "took longer than 0.4 s"),
         ("import os; os._exit(3)", "crashed", "code 3"),
         ("import os; os._exit(0)", "crashed", "code 0"),
         ("import ctypes; ctypes.string_at(0)", "crashed", "SIGSEGV"),
@@ -262,7 +267,9 @@ def test_a_program_that_loads_for_ever_is_out_of_time() -> None:
     ],
 )
 def test_after_a_bad_end_the_program_is_loaded_again(body: str, status: str, why: str) -> None:
-    source = f"n = 0\ndef f(x):\n    global n\n    n += 1\n    if x:\n        {body}\n    return n\n"
+    source = (
+        f"n = 0\ndef f(x):\n    global n\n    n += 1\n    if x:\n        {body}\n    return n\n"
+    )
     first, bad, last = run(source, ([0], 1), ([1], 0), ([0], 1), limits=QUICK)
     assert (first, last) == (Result("passed"), Result("passed"))
     assert bad.status == status

@@ -20,7 +20,9 @@ def test_those_that_are_given_are_taken() -> None:
     assert type(Limits.of({"memory": 1e9}).memory) is int
 
 
-@pytest.mark.parametrize("name", ["test", "program", "memory", "processes", "disk", "output", "files"])
+@pytest.mark.parametrize(
+    "name", ["test", "program", "memory", "processes", "disk", "output", "files"]
+)
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "2", None])
 def test_others_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
@@ -28,7 +30,7 @@ def test_others_are_refused_by_name(name: str, value: Any) -> None:
 
 
 def test_unknown_ones_are_refused_and_the_known_ones_told() -> None:
-    with pytest.raises(ValueError, match="'time'.*program"):
+    with pytest.raises(ValueError, match=r"'time'.*program"):
         Limits.of({"time": 1})
 
 

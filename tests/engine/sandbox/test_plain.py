@@ -168,7 +168,11 @@ SUBCLASSES = [
 
 @pytest.mark.parametrize(("value", "plain"), SUBCLASSES, ids=lambda value: type(value).__name__)
 def test_a_subclass_goes_as_what_it_extends(value: Any, plain: Any) -> None:
-    for nested, expected in ((value, plain), ([value], [plain]), ({"k": (value,)}, {"k": (plain,)})):
+    for nested, expected in (
+        (value, plain),
+        ([value], [plain]),
+        ({"k": (value,)}, {"k": (plain,)}),
+    ):
         assert told(decode(encode(nested))) == told(expected)
 
 
@@ -231,7 +235,9 @@ def test_data_that_holds_itself_is_refused() -> None:
 
 
 @pytest.mark.parametrize("depth", [500, 5_000, 1_000_000])
-@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"t":[', "]}"), ('{"d":[["", ', "]]}")])
+@pytest.mark.parametrize(
+    ("opened", "closed"), [("[", "]"), ('{"t":[', "]}"), ('{"d":[["", ', "]]}")]
+)
 def test_text_that_is_too_deep_is_refused(depth: int, opened: str, closed: str) -> None:
     with pytest.raises(NotPlainError):
         decode((opened * depth + "1" + closed * depth).encode())

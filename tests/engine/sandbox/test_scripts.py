@@ -7,7 +7,7 @@ import pytest
 from rewardsmith.engine.sandbox import Limits, Result, Run, run_script, run_scripts
 
 pytestmark = pytest.mark.usefixtures("sandbox")
-QUICK = Limits(test=0.3)
+QUICK = Limits(test=0.4)
 
 
 def same(printed: str, expected: str) -> bool:
@@ -174,7 +174,7 @@ def test_a_test_that_hangs_is_out_of_time_and_the_next_one_runs(body: str) -> No
     found = run(source, ("ok", "1\n"), ("hang", "1\n"), ("ok", "1\n"), limits=QUICK)
     assert found == [
         Result("passed"),
-        Result("timeout", "took longer than 0.3 s"),
+        Result("timeout", "took longer than 0.4 s"),
         Result("passed"),
     ]
 
@@ -216,7 +216,7 @@ def test_much_that_is_complained_is_no_output() -> None:
         "import random; random.seed(5)",
         "import atexit; atexit.register(print, 'late')",
         "import sys; sys.modules['__main__'] = None",
-        "import threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+        "import threading as t, time; t.Thread(target=time.sleep, args=(9,), daemon=True).start()",
     ],
 )
 def test_scripts_find_a_fresh_start(leave: str) -> None:
@@ -232,7 +232,9 @@ def test_scripts_find_a_fresh_start(leave: str) -> None:
 
 
 def test_a_text_file_that_is_kept_is_not_flushed_into_the_next_test() -> None:
-    source = "import io, sys\nsys.kept = kept = sys.stdout\nprint(input())\nsys.stdout = io.StringIO()\n"
+    source = (
+        "import io, sys\nsys.kept = kept = sys.stdout\nprint(input())\nsys.stdout = io.StringIO()\n"
+    )
     tests = [(str(k), f"{k}\n") for k in range(4)]
     assert run(source, *tests) == [Result("passed")] * 4
 

@@ -8,7 +8,7 @@ from .box import Box, Program
 from .bubblewrap import Setting
 from .guest.plain import decode
 from .limits import Limits
-from .programs import Clock, Raised, Result, called, ended, in_box, loaded
+from .programs import Clock, Raised, Result, called, ended, in_box, loaded, printable
 
 
 def run_asserts(
@@ -88,7 +88,7 @@ class _Judged:
         done, _, message = said[1:].partition(b"\n")
         for number, status, why in json.loads(done):
             self.clock.begin()
-            result = Result(status, why)
+            result = Result(status, printable(why))
             self.found = [*self.found, result] if number >= 0 else self._filled(result)
         return chr(said[0]), message
 

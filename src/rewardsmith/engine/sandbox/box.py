@@ -45,7 +45,8 @@ class Box:
         self._control = ours
         self._judge: Program | None = None
         ours.settimeout(_START)
-        self._end = finalize(self, _close, ours, self._process, self._errors)
+        self._files: list[Any] = [ours, self._errors]
+        self._end = finalize(self, _close, self._process, self._files)
         facts = {
             "filters": (b"", b"") if setting.unsafe else filters(),
             "paths": installed() if setting.packages else [],
@@ -65,6 +66,7 @@ class Box:
             if self._judge is not None:
                 self._judge.close()
             self._judge = self.open({"kind": "tests"}, limits)
+            self._files.append(self._judge.channel)
         return self._judge
 
     def begin(self, channel: socket.socket) -> None:
@@ -105,7 +107,7 @@ class Program:
     def __init__(self, box: Box, job: dict[str, Any], limits: Limits) -> None:
         self.box, self.limits = box, limits
         self._folder = tempfile.TemporaryDirectory() if box.setting.unsafe else None
-        self._channel, theirs = socket.socketpair()
+        self.channel, theirs = socket.socketpair()
         try:
             with theirs:
                 box.begin(theirs)
@@ -130,7 +132,7 @@ class Program:
         }
         self._most = 8 * limits.output + (1 << 16)
         with suppress(Closed):  # asking it will tell
-            send(self._channel, marshal.dumps(job))
+            send(self.channel, marshal.dumps(job))
 
     def ask(self, request: Any, seconds: float) -> tuple[str, bytes]:
         """Send a request, and wait for the answer.
@@ -144,8 +146,8 @@ class Program:
         """
         deadline = time.monotonic() + seconds + _GRACE
         try:
-            send(self._channel, marshal.dumps((seconds, request)), deadline)
-            answer = receive(self._channel, self._most, deadline)
+            send(self.channel, marshal.dumps((seconds, request)), deadline)
+            answer = receive(self.channel, self._most, deadline)
         except Closed:
             if self.box.alive:
                 raise SandboxError("the program's supervisor ended") from None
@@ -159,7 +161,7 @@ class Program:
 
     def close(self) -> None:
         """End it: its supervisor ends where nobody listens, and takes all processes along."""
-        self._channel.close()
+        self.channel.close()
         if self._folder is not None:
             with suppress(OSError):
                 self._folder.cleanup()
@@ -208,8 +210,8 @@ def forget(setting: Setting) -> None:
         box.close()
 
 
-def _close(control: socket.socket, process: "subprocess.Popen[bytes]", errors: Any) -> None:
-    control.close()
+def _close(process: "subprocess.Popen[bytes]", files: list[Any]) -> None:
+    for file in files:
+        file.close()
     process.kill()
     process.wait()
-    errors.close()

@@ -119,8 +119,12 @@ def walled(setting: Setting) -> list[str]:
             command += ["--symlink", os.readlink(path), str(there)]
         elif path.exists():
             command += ["--ro-bind", str(path), str(there)]
-    command += ["--proc", "/proc", "--dev", "/dev"]
-    command += ["--dir", "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+    # Not /dev/zero: memory that is mapped from it and shared is seen nowhere.
+    command += ["--dir", "/dev"]
+    for name in ("null", "full", "random", "urandom"):
+        command += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    command += ["--symlink", "/proc/self/fd/0", "/dev/stdin", "--dir", "/dev/shm"]
+    command += ["--proc", "/proc", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/"]
     return command
 
 

@@ -196,7 +196,7 @@ class Raised(NamedTuple):
         """What stands in a message, which may be anything."""
         try:
             kind, message, base = json.loads(said)
-            return cls(str(kind)[:80], str(message)[:300], str(base)[:80])
+            return cls(printable(kind)[:80], printable(message)[:300], printable(base)[:80])
         except (ValueError, TypeError, RecursionError):
             return cls("RuntimeError", "it does not say what it raised", "RuntimeError")
 
@@ -311,10 +311,10 @@ def _once(
     if code == 0:
         return Result("passed"), output
     if code in ("T", "X", "F"):
-        return ended(code, str(why).encode("utf-8", "replace"), clock), output
+        return ended(code, printable(why).encode(), clock), output
     if type(code) is int and code < 0:
         return Result("crashed", told_end(code)), output
-    return Result("failed", _code_told(code, str(why))), output
+    return Result("failed", _code_told(code, printable(why))), output
 
 
 def _code_told(code: Any, why: str) -> str:
@@ -355,6 +355,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def printable(said: Any) -> str:
+    """What a program says as text that any file can hold."""
+    return str(said).encode("utf-8", "replace").decode()
+
+
 def tally(results: Iterable[Result]) -> str:
     """How many passed, and what became of the first that did not."""
     results = list(results)
@@ -362,7 +367,5 @@ def tally(results: Iterable[Result]) -> str:
     told = f"{passed} of {len(results)} tests passed"
     for k, result in enumerate(results):
         if result.status != "passed":
-            told += f"; test {k + 1} {result.status}: {result.why}"
-            break
-    # Programs may say things that no file can hold.
-    return told.encode("utf-8", "replace").decode()
+            return f"{told}; test {k + 1} {result.status}: {result.why}"
+    return told

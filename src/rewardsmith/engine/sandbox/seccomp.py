@@ -18,8 +18,8 @@ _ALLOWED = """
 access alarm arch_prctl brk capget chdir chmod clock_getres clock_gettime clock_nanosleep close
 close_range copy_file_range creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait
 epoll_pwait2 epoll_wait eventfd eventfd2 execve execveat exit exit_group faccessat faccessat2
-fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fcntl fdatasync fgetxattr flistxattr flock
-fork fstat fstatfs fsync ftruncate futex futex_waitv get_robust_list get_thread_area getcpu getcwd
+fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fcntl fdatasync fgetxattr flistxattr fork
+fstat fstatfs fsync ftruncate futex futex_waitv get_robust_list get_thread_area getcpu getcwd
 getdents getdents64 getegid geteuid getgid getgroups getitimer getpgid getpgrp getpid getppid
 getpriority getrandom getresgid getresuid getrlimit getrusage getsid gettid gettimeofday getuid
 getxattr ioctl kill lgetxattr link linkat listxattr llistxattr lseek lstat madvise membarrier

@@ -37,6 +37,8 @@ def run(channel: socket.socket, job: dict[str, Any], family: Family | None) -> N
         job: what to run.
         family: the program's processes; None where others can be seen, that is without isolation.
     """
+    # A group reaches across namespaces, and this one is everybody's.
+    os.setsid()
     program = Program(channel, job, family)
     while True:
         try:
@@ -232,25 +234,19 @@ class Program:
         if not self.pid:
             for mine in (self.channel, *not_theirs):
                 mine.close()
-            if self.family is None:
-                os.setpgid(0, 0)
-            else:
+            os.setsid()
+            if self.family is not None:
                 self.family.close()
                 walls.filter_calls(self.job["filter"])
             begin()
-        if self.family is None:
-            with suppress(OSError):
-                os.setpgid(self.pid, self.pid)
 
     def _stop(self) -> int:
         """End all processes of the program; the exit code of the main one."""
         if not self.pid:
             return 0
-        with suppress(ProcessLookupError, PermissionError):  # they have ended
-            if self.family is not None:
-                os.kill(-1, signal.SIGKILL)
-            else:
-                os.killpg(self.pid, signal.SIGKILL)
+        for end, whom in ((os.killpg, self.pid), (os.kill, -1 if self.family else self.pid)):
+            with suppress(ProcessLookupError, PermissionError):  # they have ended
+                end(whom, signal.SIGKILL)
         status = 0
         with suppress(ChildProcessError):  # that was the last
             while True:
@@ -278,7 +274,7 @@ def _cut_off(end: Ended) -> bytes:
 
 def _leave(stdin: bytes) -> None:
     """Put what a program reads where its /dev/stdin leads to."""
-    with suppress(OSError), open("/proc/self/fd/0", "wb") as file:  # it may have filled that up
+    with suppress(OSError), open("/tmp/.stdin", "wb") as file:  # it may have filled that up
         file.write(stdin)
 
 

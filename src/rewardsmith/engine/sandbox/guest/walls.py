@@ -67,9 +67,10 @@ def private_folders(disk: int) -> None:
     own = _NOSUID | _NODEV
     _mount(b"tmpfs", b"/tmp", b"tmpfs", own, b"mode=700,nr_inodes=4096,size=%d" % disk)
     _mount(b"tmpfs", b"/dev/shm", b"tmpfs", own, b"mode=700,nr_inodes=64,size=1m")
-    _mount(b"tmpfs", b"/proc", b"tmpfs", own | _NOEXEC, b"mode=700,nr_inodes=5,size=%d" % disk)
+    _mount(b"tmpfs", b"/proc", b"tmpfs", own | _NOEXEC, b"mode=700,nr_inodes=5,size=64k")
     # Where /dev/stdin leads to.
     os.makedirs("/proc/self/fd")
+    os.symlink("/tmp/.stdin", "/proc/self/fd/0")
     os.chdir("/tmp")
 
 

@@ -69,7 +69,6 @@ def _begin(channel: socket.socket, facts: dict[str, Any], isolated: bool) -> Non
             family = Family()
             walls.private_folders(job["walls"]["disk"])
         else:
-            os.setsid()
             os.chdir(job["folder"])
         walls.limit(job["walls"])
         if isolated:
