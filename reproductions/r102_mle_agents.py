@@ -98,8 +98,8 @@ UNPROVED = [
     "this is a table of 156 logits and an interpreter of 12 instructions.",
     "Milestones that can be forged: these are printed by the interpreter.",
     "Prompts that ask to improve the previous solution, which the paper finds worth 8 %.",
-    "PPO, learned baselines, other windows and starts; learning rates but the one and, without "
-    "weights, its double.",
+    "PPO, learned baselines, other windows and starts; learning rates other than two, and weights "
+    "at the second.",
     "Tasks in which slow programs are not the better ones.",
 ]
 

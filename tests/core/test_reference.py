@@ -1,7 +1,9 @@
 """Callables by name, and the digest of their source."""
 
+import copy
 import functools
 import operator
+import pickle
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from tests import laws
 
 from rewardsmith.core.errors import SpecError
-from rewardsmith.core.reference import Reference, resolve, source_hash
+from rewardsmith.core.reference import ByName, Reference, resolve, source_hash
 
 CODE = """
 class Judge:
@@ -63,6 +65,17 @@ def test_what_has_no_importable_name() -> None:
     for call in (lambda: 0, functools.partial(laws.height), operator.itemgetter(0)):
         with pytest.raises(SpecError, match="no importable name"):
             Reference.of(call)
+
+
+def test_a_function_of_a_file_travels_by_its_name(file: Path) -> None:
+    lenient = resolve(Reference.parse("./judges.py:lenient", file.parent))
+    sent = ByName(lenient)
+    assert sent("any") == 0.5
+    assert copy.deepcopy({"call": sent})["call"] is sent
+    # The function itself comes out, so that nothing of ours is needed to call it.
+    assert pickle.loads(pickle.dumps(sent)) is lenient
+    with pytest.raises(SpecError, match="no importable name"):
+        pickle.dumps(ByName(lambda: 0))
 
 
 def test_a_file_that_does_not_import_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.scores import Scores
 from rewardsmith.ops import difficulty
 from rewardsmith.ops.difficulty import (
-    as_marks,
     difficulty_weights,
-    discounted,
     group_normalized,
     local_reward,
     outcome_reward,
     pass_rates,
+    rates_in_group,
+    returns_to_go,
     verpo_advantages,
     weights_of_rates,
 )
@@ -91,16 +93,43 @@ def test_copies_of_a_test_that_is_alone_in_its_box_change_no_reward(
     j = data.draw(st.integers(0, passed.shape[1] - 1))
     others = torch.cat([rates[:j], rates[j + 1 :]])
     assume(not bool(((others - rates[j]).abs() <= 0.05 + 1e-6).any()))
-    # With all weights 0 they are equal, however many tests there are.
-    assume(hardness != "linear" or bool((rates < 1).any()))
     copied = with_copy(passed, j, copies)
-    before, after = (
-        local_reward(p, difficulty_weights(p, hardness=hardness)) for p in (passed, copied)
-    )
-    torch.testing.assert_close(before, after, rtol=0, atol=1e-12)
+    for drop in (False, True):
+        before, after = (
+            local_reward(p, difficulty_weights(p, hardness=hardness, drop_unsolved=drop))
+            for p in (passed, copied)
+        )
+        torch.testing.assert_close(before, after, rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:a group of one")
+def test_in_a_group_of_one_a_copy_counts() -> None:
+    alone = torch.tensor([[True, False]])
+    before, after = (local_reward(p, difficulty_weights(p)) for p in (alone, with_copy(alone, 0)))
+    assert (before.tolist(), after.tolist()) == ([0.5], [pytest.approx(2 / 3)])
 
 
 # --- weights --------------------------------------------------------------------------------------
+
+
+@given(groups(), HARDNESS, BANDWIDTH, st.booleans(), st.data())
+def test_nothing_depends_on_the_order_of_programs_and_tests(
+    passed: Tensor,
+    hardness: difficulty.Hardness,
+    bandwidth: float | None,
+    drop: bool,
+    data: st.DataObject,
+) -> None:
+    rows = data.draw(st.permutations(range(len(passed))))
+    tests = data.draw(st.permutations(range(passed.shape[1])))
+    moved = passed[rows][:, tests]
+    before, after = (
+        difficulty_weights(p, hardness=hardness, bandwidth=bandwidth, drop_unsolved=drop)
+        for p in (passed, moved)
+    )
+    torch.testing.assert_close(after, before[tests])
+    torch.testing.assert_close(local_reward(moved, after), local_reward(passed, before)[rows])
+    assert torch.equal(outcome_reward(moved), outcome_reward(passed)[rows])
 
 
 @given(groups(), HARDNESS, BANDWIDTH, st.booleans(), st.sampled_from([1e-4, 0.5, 10.0]))
@@ -155,7 +184,9 @@ def test_the_box_reaches_half_its_width() -> None:
 
 def test_equal_weights_where_all_tests_are_passed_by_all() -> None:
     assert weights_of_rates(torch.ones(4)).tolist() == [0.25] * 4
-    # And where nothing is left.
+    # Those that nobody passes stay left out of it, unless nothing is left.
+    solved = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    assert weights_of_rates(solved, drop_unsolved=True).tolist() == [0.5, 0.5, 0.0, 0.0]
     assert weights_of_rates(torch.zeros(4), drop_unsolved=True).tolist() == [0.25] * 4
 
 
@@ -173,6 +204,20 @@ def test_one_program_says_nothing_about_difficulty() -> None:
     with pytest.warns(UserWarning, match="a group of one program"):
         weights = difficulty_weights(torch.tensor([[True, False, False, True]]))
     assert weights.tolist() == [0.25] * 4
+    two = torch.tensor([[True, False], [True, True]])
+    assert torch.equal(rates_in_group(two), pass_rates(two))
+    assert rates_in_group(two[:1]).tolist() == [0.5, 0.5]
+
+
+def test_boxes_of_eighths() -> None:
+    rates = torch.tensor([1.0, 2.0, 4.0]) / 8
+
+    def weights(bandwidth: float | None) -> list[float]:
+        found = weights_of_rates(rates, hardness="constant", bandwidth=bandwidth)
+        return [round(weight, 6) for weight in found.tolist()]
+
+    assert weights(0.1) == weights(0.24) == weights(None) == [0.333333] * 3
+    assert weights(0.25) == [0.25, 0.25, 0.5]
 
 
 # --- rewards --------------------------------------------------------------------------------------
@@ -189,11 +234,12 @@ def test_passing_more_never_lowers_the_local_reward(
     assert bool((local_reward(more, weights) >= local_reward(passed, weights)).all())
 
 
-@given(groups(), st.sampled_from(["linear", "exp"]), BANDWIDTH)
+@given(groups(), HARDNESS, BANDWIDTH, st.sampled_from([0.1, 0.5, 10.0]))
 def test_the_local_reward_is_1_exactly_where_the_outcome_is(
-    passed: Tensor, hardness: difficulty.Hardness, bandwidth: float | None
+    passed: Tensor, hardness: difficulty.Hardness, bandwidth: float | None, tau: float
 ) -> None:
-    local = local_reward(passed, difficulty_weights(passed, hardness=hardness, bandwidth=bandwidth))
+    weights = difficulty_weights(passed, hardness=hardness, bandwidth=bandwidth, tau=tau)
+    local = local_reward(passed, weights)
     outcome = outcome_reward(passed)
     assert torch.equal(local == 1.0, outcome == 1.0)
     assert bool(((local >= 0.0) & (local <= 1.0)).all())
@@ -207,6 +253,14 @@ def test_dropping_unsolved_tests_makes_1_of_less_than_all() -> None:
     assert outcome_reward(passed).tolist() == [0.0, 0.0]
 
 
+def test_a_small_tau_makes_1_of_less_than_all() -> None:
+    passed = torch.tensor([[True, False], [False, True], *[[False, True]] * 6])
+    weights = difficulty_weights(passed, hardness="exp", tau=0.02)
+    assert 0.0 < float(weights[1]) < 1e-16
+    assert local_reward(passed, weights)[0] == 1.0
+    assert outcome_reward(passed)[0] == 0.0
+
+
 def test_criteria_may_be_met_in_part() -> None:
     marks = torch.tensor([[1.0, 0.5], [1.0, 0.0]])
     weights = difficulty_weights(marks)
@@ -215,16 +269,20 @@ def test_criteria_may_be_met_in_part() -> None:
     assert outcome_reward(torch.tensor([[1.0, 1.0], [1.0, 0.99]])).tolist() == [1.0, 0.0]
 
 
-def test_a_test_without_a_result_is_failed_and_flagged() -> None:
-    table = torch.tensor([[1.0, float("nan")], [1.0, 1.0]])
-    marks, flagged = as_marks(table)
-    assert marks.tolist() == [[1.0, 0.0], [1.0, 1.0]]
-    assert flagged.tolist() == [[False, True], [False, False]]
-    with pytest.raises(ValueError, match="as_marks"):
-        pass_rates(table)
-
-
 # --- advantages -----------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 5), st.integers(2, 8), st.integers(0, 999))
+def test_groups_are_normalized_as_trainers_of_grpo_do_it(k: int, g: int, seed: int) -> None:
+    """k groups of g beside each other, reshaped to a row each: as in TRL's GRPOTrainer."""
+    rewards = torch.from_numpy(np.random.default_rng(seed).integers(0, 3, k * g)).double()
+    mean = rewards.view(-1, g).mean(dim=1).repeat_interleave(g)
+    std = rewards.view(-1, g).std(dim=1).repeat_interleave(g)
+    expected = (rewards - mean) / (std + 1e-4)
+    ids = torch.arange(k).repeat_interleave(g)
+    torch.testing.assert_close(group_normalized(rewards, ids), expected)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(k * g))
+    torch.testing.assert_close(group_normalized(rewards[order], ids[order]), expected[order])
 
 
 @given(groups(), st.integers(0, 99))
@@ -263,10 +321,31 @@ def test_numbers_of_an_advantage() -> None:
 def test_turns_lend_to_the_turns_before_them() -> None:
     local = torch.tensor([[0.5, 0.0, 1.0], [1.0, 0.5, 9.0]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    found = discounted(local, 0.5, mask)
+    found = returns_to_go(local, 0.5, mask)
     assert found.tolist() == [[0.75, 0.5, 1.0], [1.25, 0.5, 0.0]]
-    assert discounted(local, 0.0).tolist() == local.tolist()
-    assert discounted(local[:, :2], 1.0).tolist() == [[0.5, 0.0], [1.5, 0.5]]
+    assert returns_to_go(local, 0.0).tolist() == local.tolist()
+    assert returns_to_go(local[:, :2], 1.0).tolist() == [[0.5, 0.0], [1.5, 0.5]]
+
+
+def test_a_discount_counts_turns_and_not_steps() -> None:
+    """Two turns of two steps each, scored by segments and put back."""
+    spans = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1]])
+    rollouts = Rollouts({"id": [0, 1]}, {"token": torch.zeros(2, 4)}, spans={"turn": spans})
+    scores = Scores.outcome(torch.tensor([0.25, 1.0, 0.5, 0.5])).onto(rollouts, "turn")
+    assert scores.values.tolist() == [[0.0, 0.25, 0.0, 1.0], [0.5, 0.0, 0.0, 0.5]]
+    found = returns_to_go(scores.values, 0.5, scores.at)
+    assert found.tolist() == [[0.0, 0.75, 0.0, 1.0], [0.75, 0.0, 0.0, 0.5]]
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.floats(0, 1), st.integers(0, 999))
+def test_steps_between_turns_do_not_matter(n: int, t: int, gamma: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    local, mask = torch.from_numpy(rng.random((n, t))), torch.from_numpy(rng.random((n, t)) < 0.6)
+    found = returns_to_go(local, gamma, mask)
+    for row in range(n):
+        turns = local[row][mask[row]][None]
+        assert torch.equal(found[row][mask[row]][None], returns_to_go(turns, gamma))
+        assert not found[row][~mask[row]].any()
 
 
 def test_advantages_by_turn() -> None:
@@ -337,7 +416,7 @@ def test_other_refusals() -> None:
     with pytest.raises(ValueError, match="3 weights for 4 tests"):
         local_reward(PASSED, torch.ones(3) / 3)
     with pytest.raises(ValueError, match=r"gamma is 1\.5"):
-        discounted(torch.zeros(1, 1), 1.5)
+        returns_to_go(torch.zeros(1, 1), 1.5)
     zeros, group = torch.zeros(2), torch.zeros(2, dtype=torch.int64)
     for beta in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="beta is"):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
@@ -51,6 +51,9 @@ def test_a_cap_keeps_one_extreme_action_from_taking_all_the_weight():
     assert duration_weights(times, "cutoff")[0] < 0.01
     capped = duration_weights(times, "cutoff", cap=3.0)
     np.testing.assert_allclose(capped, np.array([1, 1, 2, 3, 1]) / 1.6)
+    # Of an even number, the lower one in the middle.
+    even = duration_weights(torch.tensor([1.0, 1.0, 2.0, 4.0]), "cutoff", cap=2.0)
+    np.testing.assert_allclose(even, np.array([1, 1, 2, 2]) / 1.5)
 
 
 @pytest.mark.parametrize("time", [0.0, -1.0, float("nan"), float("inf")])
@@ -60,8 +63,8 @@ def test_a_duration_that_is_none(time):
     with pytest.raises(ValueError, match="action 1 is"):
         duration_weights(torch.tensor([1.0, time]), "steady")
     rows = centered(1.0, -1.0)
-    with pytest.raises(ValueError, match="action 1 is"):
-        duration_weight(rows, torch.tensor([1.0, time]), mode="cutoff", baseline="centered")
+    with pytest.raises(ValueError, match="the weight of action 1 is"):
+        duration_weight(rows, torch.tensor([1.0, time]), baseline="centered")
 
 
 @pytest.mark.parametrize(
@@ -87,72 +90,82 @@ def test_refusals(call, told):
 
 def test_advantages_are_multiplied():
     rows = centered(1.0, -1.0, 0.5, -0.5)
-    times = torch.tensor([1.0, 1.0, 2.0, 4.0])
-    told = duration_weight(rows, times, mode="cutoff", baseline="centered")
+    weights = duration_weights(torch.tensor([1.0, 1.0, 2.0, 4.0]), "cutoff")
+    told = duration_weight(rows, weights, baseline="centered")
     np.testing.assert_allclose(told.values, [0.5, -0.5, 0.5, -1.0])
-    assert told.metrics["duration/mean"] == 2.0
-    assert told.metrics["duration/longest"] == 2.0
-    assert told.metrics["duration/capped"] == 0.0
+    assert told.metrics["duration/largest"] == 2.0
     assert told.metrics["duration/effective"] == pytest.approx(64 / 22 / 4)
     assert told.metrics["duration/off_center"] == 0.0
+    chance = completion_weights(torch.tensor([0.5, 1.0]))
+    np.testing.assert_allclose(chance, [4 / 3, 2 / 3])
+    told = duration_weight(centered(1.0, -1.0), chance, baseline="centered")
+    np.testing.assert_allclose(told.values, [4 / 3, -2 / 3])
 
 
-def test_what_does_not_train_is_not_read():
-    rows = centered(1.0, 7.0, -1.0, keep=[True, False, True])
-    times = torch.tensor([1.0, float("nan"), 3.0])
-    told = duration_weight(rows, times, mode="cutoff", baseline="centered")
-    np.testing.assert_allclose(told.values, [0.5, 7.0, -1.5])
+def test_weights_of_what_does_not_train_are_not_read():
+    rows = centered(1.0, 7.0, -8.0, keep=[True, False, True])
+    told = duration_weight(rows, torch.tensor([0.5, float("nan"), 1.5]), baseline="centered")
+    np.testing.assert_allclose(told.values, [0.5, 7.0, -12.0])
     nobody = replace(rows, keep=torch.zeros(3, dtype=torch.bool))
-    assert duration_weight(nobody, times, mode="cutoff", baseline="centered") is nobody
+    assert duration_weight(nobody, torch.zeros(3), baseline="centered") is nobody
 
 
 def test_all_steps_of_a_row_get_its_weight():
     values = torch.tensor([[1.0, 1.0, 1.0], [-1.0, 0.0, 0.0]])
     rows = Advantages(values, torch.ones(2, dtype=torch.bool))
-    told = duration_weight(rows, torch.tensor([1.0, 3.0]), mode="cutoff", baseline="centered")
+    told = duration_weight(rows, torch.tensor([0.5, 1.5]), baseline="centered")
     np.testing.assert_allclose(told.values, [[0.5, 0.5, 0.5], [-1.5, 0.0, 0.0]])
     assert told.values.dtype == torch.float32
 
 
-def test_a_cap_is_told():
-    rows = centered(1.0, -1.0, 0.0)
-    times = torch.tensor([1.0, 1.0, 50.0])
-    told = duration_weight(rows, times, mode="cutoff", baseline="centered", cap=4.0)
-    assert told.metrics["duration/capped"] == 1.0
-    np.testing.assert_allclose(told.values, [0.5, -0.5, 0.0])
-
-
 def test_raw_returns_are_refused():
-    rows, times = centered(0.9, 0.6, 0.9), torch.tensor([10.0, 1.0, 10.0])
+    rows, weights = centered(0.9, 0.6, 0.9), torch.tensor([1.4, 0.2, 1.4])
     with pytest.raises(ValueError, match="are not centered"):
-        duration_weight(rows, times, mode="cutoff", baseline="centered")
+        duration_weight(rows, weights, baseline="centered")
     with pytest.raises((ValueError, TypeCheckError), match="baseline"):
-        duration_weight(rows, times, mode="cutoff", baseline="none")
-    told = duration_weight(rows, times, mode="cutoff", baseline="learned")
+        duration_weight(rows, weights, baseline="none")
+    told = duration_weight(rows, weights, baseline="learned")
     assert told.metrics["duration/off_center"] == pytest.approx(1.0)
+    by_step = Advantages(torch.tensor([[0.9, 0.9], [0.6, 0.0]]), torch.ones(2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="are not centered"):
+        duration_weight(by_step, torch.ones(2), baseline="centered")
 
 
-@given(st.lists(st.floats(-100, 100), min_size=2, max_size=16))
-def test_what_is_centered_in_float32_passes(returns):
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=16), st.data())
+def test_what_is_centered_in_float32_passes_whatever_is_filtered(returns, data):
     values = torch.tensor(returns, dtype=torch.float32)
-    rows = Advantages(values - values.mean(), torch.ones(len(values), dtype=torch.bool))
-    if float(rows.values.abs().mean()) < 1e-2:
-        return  # nothing but rounding is left
-    duration_weight(rows, torch.ones(len(values)), mode="cutoff", baseline="centered")
+    keep = data.draw(st.lists(st.booleans(), min_size=len(returns), max_size=len(returns)))
+    rows = Advantages(values - values.mean(), torch.tensor(keep))
+    assume(float(rows.values.abs().mean()) >= 1e-2)  # less is nothing but rounding
+    duration_weight(rows, torch.ones(len(values)), baseline="centered")
 
 
-def test_durations_are_one_for_each_row():
-    with pytest.raises(ValueError, match=r"durations have the shape \[3\], rows \[2\]"):
-        duration_weight(centered(1.0, -1.0), torch.ones(3), mode="cutoff", baseline="centered")
+def test_rows_without_an_advantage_are_not_part_of_the_mean():
+    nan = float("nan")
+    rows = centered(1.0, nan, -1.0, keep=[True, False, True])
+    told = duration_weight(rows, torch.ones(3), baseline="centered")
+    assert told.metrics["duration/off_center"] == 0.0
+    steps = torch.tensor([[1.0, 1.0], [2.0, nan], [-1.0, -1.0]])
+    rows = Advantages(steps, torch.tensor([True, False, True]))
+    told = duration_weight(rows, torch.ones(3), baseline="centered")
+    assert told.metrics["duration/off_center"] == 0.0
 
 
-def test_other_weights_take_their_place():
-    weights = completion_weights(torch.tensor([0.5, 1.0]))
-    np.testing.assert_allclose(weights, [4 / 3, 2 / 3])
-    told = duration_weight(
-        centered(1.0, -1.0), torch.ones(2), mode="cutoff", baseline="centered", weights=weights
-    )
-    np.testing.assert_allclose(told.values, [4 / 3, -2 / 3])
+def test_either_mean_of_steps_may_be_the_one_that_was_subtracted():
+    mask = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]])
+    # Over steps: four of 1/5 and one of -4/5. Over rows: all steps of a row are 1/2 or -1/2.
+    over_steps = (torch.tensor([[1.0], [0.0]]) - 0.8) * mask
+    over_rows = (torch.tensor([[1.0], [0.0]]) - 0.5) * mask
+    for values in (over_steps, over_rows):
+        rows = Advantages(values, torch.ones(2, dtype=torch.bool))
+        told = duration_weight(rows, torch.ones(2), baseline="centered")
+        assert told.metrics["duration/off_center"] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_weights_are_one_for_each_row(n):
+    with pytest.raises(ValueError, match=rf"weights have the shape \[{n}\], rows \[2\]"):
+        duration_weight(centered(1.0, -1.0), torch.ones(n), baseline="centered")
 
 
 # --- actors that are cut off, and actors that are not ---------------------------------------------
@@ -274,12 +287,8 @@ def learn(T, slow_pays, fast_pays, *, weighted, baseline, seed, steady=False, up
         values = torch.from_numpy(paid - paid.mean() if baseline else paid)
         rows = Advantages(values, torch.ones(len(slow), dtype=torch.bool))
         if weighted:
-            rows = duration_weight(
-                rows,
-                torch.from_numpy(took),
-                mode="cutoff",
-                baseline="centered" if baseline else "learned",
-            )
+            weights = duration_weights(torch.from_numpy(took), "cutoff")
+            rows = duration_weight(rows, weights, baseline="centered" if baseline else "learned")
         theta += 0.5 * float((rows.values.numpy() * np.where(slow, 1 - p, -p)).mean())
     return 1 / (1 + np.exp(-theta))
 

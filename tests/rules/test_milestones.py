@@ -246,6 +246,10 @@ def test_a_score_that_stands_in_the_source_does_not_count():
     assert printed_score("score: 0.9\n", "print('score: 0.9')", SCORE) is None
     assert printed_score("score: 0.9\n", "print('score:', accuracy)", SCORE) == 0.9
     assert printed_score("score: 0.9\n", "print('score: ' + str(accuracy))", SCORE) == 0.9
+    # The last match decides, and no earlier one counts in its place.
+    forged = "print('score: 0.9')"
+    assert printed_score("score: 0.5\nscore: 0.9\n", forged, SCORE) is None
+    assert printed_score("score: 0.9\nscore: 0.5\n", forged, SCORE) == 0.5
 
 
 @pytest.mark.parametrize(

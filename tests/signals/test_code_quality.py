@@ -54,7 +54,7 @@ def test_coverage_of_the_program_by_tests(tests: str, value: float, why: str) ->
 def test_a_program_that_does_not_compile_fails_the_row() -> None:
     found = scores(Coverage(), completion="assert True", program="def sign(")
     assert found.status.tolist() == [Status.FAILED]
-    assert "does not compile" in found.errors[0][1]
+    assert "does not run by itself" in found.errors[0][1]
 
 
 def test_a_missing_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

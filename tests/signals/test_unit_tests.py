@@ -105,7 +105,7 @@ def test_no_sandbox_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPa
         raise SandboxError("the sandbox needs bubblewrap: apt-get install bubblewrap")
 
     _sandboxed.see_to_sandbox.cache_clear()
-    monkeypatch.setattr(_sandboxed, "box_of", missing)
+    monkeypatch.setattr(_sandboxed, "Box", missing)
     with pytest.raises(SpecError, match="apt-get install bubblewrap"):
         scores(UnitTests(), completion=ADD, tests=["assert add(1, 2) == 3"])
 

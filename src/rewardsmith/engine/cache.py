@@ -7,6 +7,7 @@ the columns that it reads. Only what came out well is kept: a broken scorer is a
 import hashlib
 import json
 import sqlite3
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def _keys(call: RowCall, rows: Sequence[Row]) -> list[str | None]:
     if code is None:
         return [None] * len(rows)
     names = call.names if call.keyword else ()
-    facts = _text([code, names, call.options, call.text])
+    facts = _text([code, names, call.options, call.text, sys.version_info[:2]])
     if facts is None:
         return [None] * len(rows)
     start = hashlib.sha256(facts)

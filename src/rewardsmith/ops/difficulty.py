@@ -23,25 +23,29 @@ Marks: TypeAlias = Bool[Tensor, "*g u"] | Float[Tensor, "*g u"]
 _SLACK = 1e-6
 
 
-def as_marks(table: Float[Tensor, "*g u"]) -> tuple[Float[Tensor, "*g u"], Bool[Tensor, "*g u"]]:
-    """A table of marks with NaN, for a test without a result, counted as failed; and where it was.
-
-    Use it where a program is to blame for the gap, as by taking too long. A program whose tests
-    could not be run at all is better left out of its group.
-    """
-    flagged = table.isnan()
-    return table.masked_fill(flagged, 0.0), flagged
-
-
 def pass_rates(marks: Marks) -> Float[Tensor, " u"]:
     """``rho_j``, the mean mark of test j over all programs and turns; float64.
 
-    Of turns that are padded, give ``marks[mask]``.
+    Of turns that are padded, give ``marks[mask]``. A test without a result is best counted as
+    failed where the program is to blame, as by taking too long; a program whose tests could not be
+    run at all is best left out.
 
     Raises:
         ValueError: no test, no program, or a mark that is NaN or outside [0, 1].
     """
     return _checked(marks).flatten(end_dim=-2).mean(dim=0)
+
+
+def rates_in_group(marks: Marks) -> Float[Tensor, " u"]:
+    """:func:`pass_rates`; of one program 1/2 for every test, by which all of them weigh the same.
+
+    One program says nothing about difficulty, and what it passes would be worth nothing.
+
+    Raises:
+        ValueError: as :func:`pass_rates` does.
+    """
+    rates = pass_rates(marks)
+    return torch.full_like(rates, 0.5) if marks[..., 0].numel() == 1 else rates
 
 
 def weights_of_rates(
@@ -58,13 +62,16 @@ def weights_of_rates(
     included: a box kernel, by which a difficulty weighs the same however many tests have it. So a
     copy of a test that is alone in its box changes nobody's reward.
 
-    Where every ``h_j`` is 0 (all tests are passed by all), the weights are equal.
+    Where every ``h_j`` is 0 (all tests that count are passed by all), these tests weigh the same;
+    where no test counts, all do.
 
     Args:
         rates: rho, in [0, 1].
         hardness: h_j is ``1 - rho_j`` (linear), ``exp(-rho_j / tau)`` (exp) or 1 (constant).
         tau: of exp.
-        bandwidth: the width of the box; None sets every c_j to 1 (no calibration).
+        bandwidth: the width of the box: rates that differ by at most half of it are alike. The
+            rates of 8 programs are eighths, of which 0.1 takes equal ones only for alike, and 0.25
+            neighbors too. None sets every c_j to 1 (no calibration).
         drop_unsolved: tests that nobody passes get the weight 0 and count for nothing. They tell
             nobody of the group from another, and otherwise keep their share of the weight.
 
@@ -85,8 +92,9 @@ def weights_of_rates(
     if bandwidth is not None:
         near = (rates[:, None] - rates[None, :]).abs() <= bandwidth / 2 + _SLACK
         raw = raw / (near & kept[None, :]).sum(dim=1).clamp(min=1)
-    total = raw.sum()
-    return raw / total if total > 0 else torch.full_like(raw, 1.0 / len(raw))
+    if not bool(raw.any()):
+        raw = (kept if bool(kept.any()) else ~kept).double()
+    return raw / raw.sum()
 
 
 def difficulty_weights(
@@ -97,28 +105,29 @@ def difficulty_weights(
     bandwidth: float | None = 0.1,
     drop_unsolved: bool = False,
 ) -> Float[Tensor, " u"]:
-    """:func:`weights_of_rates` of a group's :func:`pass_rates`; equal weights for one program.
-
-    A group of one says nothing about difficulty (what its program passes would be worth nothing),
-    which is warned of.
+    """:func:`weights_of_rates` of a group's :func:`rates_in_group`; a group of one is warned of.
 
     Raises:
         ValueError: as those two do.
     """
-    rates = pass_rates(marks)
-    if marks[..., 0].numel() == 1:
-        check_options(hardness, tau, bandwidth)
-        warnings.warn("a group of one program: its tests weigh the same", stacklevel=2)
-        return torch.full_like(rates, 1.0 / len(rates))
-    return weights_of_rates(
-        rates, hardness=hardness, tau=tau, bandwidth=bandwidth, drop_unsolved=drop_unsolved
+    weights = weights_of_rates(
+        rates_in_group(marks),
+        hardness=hardness,
+        tau=tau,
+        bandwidth=bandwidth,
+        drop_unsolved=drop_unsolved,
     )
+    if marks[..., 0].numel() == 1:
+        warnings.warn("a group of one program: its tests weigh the same", stacklevel=2)
+    return weights
 
 
 def local_reward(marks: Marks, weights: Float[Tensor, " k"]) -> Float[Tensor, "*g"]:
     """``R_local = sum_j w_j P_j``, in [0, 1], and exactly 1 where all tests are passed; float64.
 
-    1 only there, unless a test weighs nothing that not all passed (``drop_unsolved``).
+    1 only there, unless the tests that were not passed weigh nothing, or no more than a rounding
+    takes away: those that ``drop_unsolved`` leaves out, and those that are so much easier than
+    others that ``exp`` with a small tau (below 0.1) has next to nothing left for them.
 
     Raises:
         ValueError: marks as for :func:`pass_rates`, or a weight for some other number of tests.
@@ -139,27 +148,29 @@ def outcome_reward(marks: Marks) -> Float[Tensor, "*g"]:
     return (_checked(marks) >= 1.0).all(dim=-1).double()
 
 
-def discounted(
+def returns_to_go(
     local: Float[Tensor, "g t"], gamma: float, mask: Bool[Tensor, "g t"] | None = None
 ) -> Float[Tensor, "g t"]:
-    """What a turn's reward lends to the turns before it: ``L_t = R_t + gamma L_(t+1)``.
+    """What a turn's reward lends to the turns before it: ``L_k = R_k + gamma L_(k+1)``.
 
     Args:
-        local: each turn's local reward.
+        local: each turn's local reward, a turn to a column; or dense scores, as ``onto`` puts them
+            on the last step of each turn. A turn is where ``mask`` is, and gamma counts turns.
         gamma: in [0, 1]; 0 leaves every turn its own.
-        mask: the turns that were taken; the others get 0 and lend nothing.
+        mask: where turns are, such as the ``at`` of dense scores; elsewhere it is 0.
 
     Raises:
         ValueError: gamma outside [0, 1].
     """
     if not 0.0 <= gamma <= 1.0:
         raise ValueError(f"gamma is {gamma}, it must lie in [0, 1]")
-    real = local if mask is None else torch.where(mask, local, 0.0)
-    lent, ahead = torch.zeros_like(real), torch.zeros_like(real[:, 0])
-    for t in reversed(range(real.shape[1])):
-        ahead = real[:, t] + gamma * ahead
-        lent[:, t] = ahead
-    return lent if mask is None else torch.where(mask, lent, 0.0)
+    mask = torch.ones_like(local, dtype=torch.bool) if mask is None else mask
+    ahead = local.new_zeros(len(local))
+    returns = torch.zeros_like(local)
+    for t in reversed(range(local.shape[1])):
+        ahead = torch.where(mask[:, t], local[:, t] + gamma * ahead, ahead)
+        returns[:, t] = torch.where(mask[:, t], ahead, 0.0)
+    return returns
 
 
 def group_normalized(
@@ -194,11 +205,11 @@ def verpo_advantages(
 
     Args:
         outcome: R_global of each rollout.
-        local: R_local of each rollout; or of each turn, :func:`discounted` or not. Turns are
-            normalized over all turns of the group, and share their rollout's outcome.
+        local: R_local of each rollout; or of each turn, as it is or :func:`returns_to_go`. Turns
+            are normalized over all turns of the group, and share their rollout's outcome.
         group: who is compared with whom.
         beta: the share of the local reward; at least 0.
-        mask: the turns that were taken (of local rewards by turn); the others get 0.
+        mask: where turns are (of local rewards by turn); elsewhere the advantage is 0.
         eps: of :func:`group_normalized`.
 
     Raises:
@@ -212,7 +223,7 @@ def verpo_advantages(
         return whole + beta * group_normalized(local, group, eps)
     mask = torch.ones_like(local, dtype=torch.bool) if mask is None else mask
     of_turn = group[:, None].expand(local.shape)[mask]
-    turns = torch.zeros(local.shape, dtype=torch.float64)
+    turns = torch.zeros_like(local, dtype=torch.float64)
     turns[mask] = group_normalized(local[mask], of_turn, eps)
     return torch.where(mask, whole[:, None] + beta * turns, 0.0)
 
@@ -226,7 +237,9 @@ def _checked(marks: Tensor) -> Float[Tensor, "*g u"]:
     low, high = marks.aminmax()
     # Both are NaN where a mark is, and a comparison with NaN is false.
     if not (float(low) >= 0.0 and float(high) <= 1.0):
-        raise ValueError("a mark lies outside [0, 1] or is NaN; as_marks() counts NaN as failed")
+        raise ValueError(
+            "a mark lies outside [0, 1] or is NaN: count what was not tested as failed"
+        )
     return marks
 
 

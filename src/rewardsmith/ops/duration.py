@@ -5,11 +5,10 @@ How much a slow action is missing among the completed ones depends on how actors
 - Where an action is completed in proportion to ``pi / dt``, as the paper has it (actors that do the
   same action again and again in a given time), weights by duration restore the policy's gradient.
 - Where actors run action after action and those under way at the end of a window are lost, slow
-  actions are missing, but fewer than that, and weights by duration lean too far: the gradient is
-  often further from the policy's than without. Weights by the inverse of the probability to be
-  completed are exact.
+  actions are missing, but fewer than that, and weights by duration lean too far. Weights by the
+  inverse of the probability to be completed are exact.
 - Actors that lose nothing complete actions in proportion to the policy. There is nothing to
-  correct, and a weight favors whatever is slow.
+  correct; without a baseline, a weight then favors whatever is slow.
 
 So the mode has to be said, and none is the default.
 """
@@ -45,8 +44,9 @@ def duration_weights(
     Args:
         durations: of the completed actions, in any unit.
         mode: ``"cutoff"``, unfinished actions are lost; or ``"steady"``, none is.
-        cap: durations count for at most this many times their median, so that one extreme action
-            does not take the weight of all others; None for no cap.
+        cap: durations count for at most this many times their median (of an even number, the lower
+            of the two in the middle), so that one extreme action does not take the weight of all
+            others; None for no cap.
 
     Raises:
         ValueError: a duration that is not positive and finite, no durations, an unknown mode, or a
@@ -167,42 +167,40 @@ def completion_shares(
 )
 def duration_weight(
     advantages: Advantages,
-    durations: Float[Tensor, " n"],
+    weights: Float[Tensor, " n"],
     *,
-    mode: DurationMode,
     baseline: Baseline,
-    cap: float | None = None,
-    weights: Float[Tensor, " n"] | None = None,
 ) -> Advantages:
     """Advantages times the duration of their action: ``grad J = E[sum_k dt_k grad log pi_k A_k]``.
 
-    Durations are divided by their mean over the rows that train; see :func:`duration_weights` for
-    when that is right, and :func:`completion_weights` for what may be given in its place.
+    The weights are :func:`duration_weights` or :func:`completion_weights` (which say when they are
+    right), or any positive numbers.
 
-    It is for advantages, which have a baseline. Multiplied by raw returns, the weight makes what is
-    slow likelier whenever returns are positive, whether it is better or not (measured: a slow arm
-    that is worse ends with probability 1). So the caller says where the baseline is from, and
-    what can be checked is: advantages centered in the batch or in its groups have a mean of 0 over
-    the rows that train. A learned baseline (a critic, a running mean) leaves no such trace in one
-    batch, so it is believed; the metric ``duration/off_center`` is what to watch there.
+    They are for advantages, which have a baseline. Multiplied by raw returns, a weight makes what
+    is slow likelier whenever returns are positive, whether it is better or not (measured: a slow
+    arm that is worse ends with probability 1). So the caller says where the baseline is from, and
+    what can be checked is: advantages that were centered in the batch or in its groups have a mean
+    of 0. It is taken of *all* rows that have a finite advantage, also of those that ``keep`` leaves
+    out: they were there when the baseline was subtracted. Advantages by step may have either mean
+    at 0: over rows (of a row, the mean of its steps that are not 0, as padding is) or over steps.
+
+    A learned baseline (a critic, a running mean) leaves no such trace in one batch, so it is
+    believed; the metric ``duration/off_center`` is what to watch there.
 
     Args:
         advantages: one per row, or per step [N, T]: then an action is a row and all its steps get
             its weight.
-        durations: how long each row's action took; not read of rows that do not train.
-        mode: ``"cutoff"`` or ``"steady"``; what the actors do, which no batch can tell.
+        weights: one per row; not read of rows that do not train.
         baseline: ``"centered"`` (batch or group mean) or ``"learned"``.
-        cap: of durations, in medians.
-        weights: in the place of those by duration; positive numbers.
 
     Returns:
-        The advantages, weighted; with the metrics ``duration/`` ``mean``, ``longest`` (in means),
-        ``capped`` (rows), ``effective`` (``(sum w)^2 / sum w^2``, as a share of the rows) and
-        ``off_center``.
+        The advantages, weighted; with the metrics ``duration/`` ``largest`` (weight, in means),
+        ``effective`` (``(sum w)^2 / sum w^2``, as a share of the rows) and ``off_center`` (the
+        mean advantage, as a part of the mean size).
 
     Raises:
-        ValueError: durations that are not positive or not as many as rows, an unknown mode or
-            baseline, or advantages that are said to be centered and are not.
+        ValueError: weights that are not positive or not as many as rows, an unknown baseline, or
+            advantages that are said to be centered and are not.
     """
     if baseline not in get_args(Baseline):
         raise ValueError(
@@ -210,30 +208,23 @@ def duration_weight(
             "one, the weight makes whatever is slow likelier"
         )
     values, keep = advantages.values, advantages.keep
-    durations = torch.as_tensor(durations)
-    if durations.shape != keep.shape:
-        raise ValueError(f"durations have the shape {[*durations.shape]}, rows {[*keep.shape]}")
+    if weights.shape != keep.shape:
+        raise ValueError(f"weights have the shape {[*weights.shape]}, rows {[*keep.shape]}")
     if not bool(keep.any()):
         return advantages
-    off = _off_center(values[keep])
+    off = _off_center(values)
     if baseline == "centered" and off > _TOLERANCE:
         raise ValueError(
-            "duration_weight: the advantages are not centered (their mean is "
+            "duration_weight: the advantages of all rows are not centered (their mean is "
             f"{100 * off:.2g} % of their mean size); subtract the batch's or the group's mean, or "
             "say baseline='learned' where a critic or a running mean was subtracted"
         )
-    took = _checked("duration", durations[keep])
-    if weights is None:
-        kept = duration_weights(took, mode, cap)
-    else:
-        kept = _checked("weight", torch.as_tensor(weights)[keep])
+    kept = _checked("weight", weights[keep])
     whole = torch.ones(len(keep), dtype=torch.float64)
     whole[keep.cpu()] = kept.cpu()
     factor = whole.to(values)
     metrics = {
-        "duration/mean": float(took.mean()),
-        "duration/longest": float(took.max() / took.mean()),
-        "duration/capped": float((_capped(took, cap) < took).sum()),
+        "duration/largest": float(kept.max() / kept.mean()),
         "duration/effective": float(kept.sum() ** 2 / (kept**2).sum() / len(kept)),
         "duration/off_center": off,
     }
@@ -245,15 +236,19 @@ def duration_weight(
 
 
 def _off_center(values: Tensor) -> float:
-    """The mean of the rows' advantages as a part of their mean size; 0 where all are 0.
-
-    What a row of steps has is its mean over steps that are not 0, as padding is.
-    """
+    """The mean advantage as a part of the mean size, over rows or steps; 0 where all are 0."""
     numbers = values.detach().double()
-    if numbers.ndim == 2:
-        numbers = numbers.sum(dim=1) / (numbers != 0).sum(dim=1).clamp(min=1)
-    size = float(numbers.abs().mean())
-    return abs(float(numbers.mean())) / size if size else 0.0
+    if numbers.ndim == 1:
+        return _tilt(numbers)
+    numbers = numbers[numbers.isfinite().all(dim=1)]
+    rows = numbers.sum(dim=1) / (numbers != 0).sum(dim=1).clamp(min=1)
+    return min(_tilt(rows), _tilt(numbers.flatten()))
+
+
+def _tilt(numbers: Tensor) -> float:
+    numbers = numbers[numbers.isfinite()]
+    size = float(numbers.abs().sum())
+    return abs(float(numbers.sum())) / size if size else 0.0
 
 
 def _capped(durations: Tensor, cap: float | None) -> Tensor:

@@ -30,7 +30,7 @@ class Run(NamedTuple):
     stdout: str
 
 
-_FENCE = re.compile(r"^[ \t]{0,3}(```+|~~~+)[ \t]*([\w+#.-]*)[^\n`]*$", re.MULTILINE)
+_FENCE = re.compile(r"^ {0,3}(```+|~~~+)", re.MULTILINE)
 _THOUGHT = "</think>"
 
 
@@ -51,15 +51,29 @@ def code_of(completion: str, languages: Sequence[str] = ("python", "py", "python
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    fence, language, start = "", "", 0
+    fence, language, start, indent = "", "", 0, 0
     for mark in _FENCE.finditer(text):
+        end = text.find("\n", mark.end())
+        end = len(text) if end < 0 else end
+        words = text[mark.end() : end].split(None, 1)
         if not fence:
-            fence, language, start = mark[1], mark[2].lower(), mark.end() + 1
-        elif mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not mark[2]:
-            yield language, text[start : mark.start()]
+            # Ticks behind the mark make it a span of code in a line.
+            if mark[1][0] == "~" or "`" not in text[mark.end() : end]:
+                fence, language = mark[1], words[0].lower() if words else ""
+                start, indent = end + 1, mark.start(1) - mark.start()
+        elif mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not words:
+            yield language, _without(indent, text[start : mark.start()])
             fence = ""
     if fence:
-        yield language, text[start:]
+        yield language, _without(indent, text[start:])
+
+
+def _without(indent: int, code: str) -> str:
+    """A block that is indented as a whole has lines that are, as far as they are blank there."""
+    if not indent:
+        return code
+    lines = code.split("\n")
+    return "\n".join(line[min(indent, len(line) - len(line.lstrip(" "))) :] for line in lines)
 
 
 def read_tests(tests: Any) -> tuple[Asserts | list[Call] | list[Run], str | None]:
@@ -88,9 +102,9 @@ def read_tests(tests: Any) -> tuple[Asserts | list[Call] | list[Run], str | None
                 raise ValueError("the tests are empty")
             return Asserts(tests), None
         tests = loaded
+    tests = _plain(tests)
     if isinstance(tests, Mapping):
         return _of_columns(tests)
-    tests = tests.tolist() if hasattr(tests, "tolist") else tests
     if not isinstance(tests, list | tuple) or not tests:
         raise ValueError(f"the tests are {_shown(tests)}: a list of at least one, or code")
     if all(isinstance(test, str) for test in tests):
@@ -101,6 +115,17 @@ def read_tests(tests: Any) -> tuple[Asserts | list[Call] | list[Run], str | None
     if calls and runs:
         raise ValueError("some tests are of a function, others of a program")
     return calls or runs, None
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and their numbers, as tables hold them, as lists and Python's numbers."""
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _json(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from contextlib import closing
 from functools import cache
 from typing import Any
 
@@ -11,10 +12,11 @@ from ..core.rollouts import Rollouts
 from ..core.rows import RowReward
 from ..core.scores import Scores
 from ..engine.sandbox import Limits, SandboxError, Setting
-from ..engine.sandbox.box import box_of
+from ..engine.sandbox.box import Box
 
 UNGUARDED = "programs ran without isolation (unsafe: true): they may have done what you may do"
 """What every report says of a reward that needs no sandbox."""
+_NOTHING = {"kind": "script", "source": ""}
 _SLACK = 3.0
 """Seconds that a row may take beside its program: a sandbox starts, or is given up."""
 
@@ -74,7 +76,7 @@ def see_to_sandbox(setting: Setting) -> None:
         SpecError: there is none, with what to do about it.
     """
     try:
-        with box_of(setting).open({"kind": "script", "source": ""}, Limits()) as program:
+        with closing(Box(setting)) as box, box.open(_NOTHING, Limits()) as program:
             program.ask(None, 10.0)
     except SandboxError as error:
         raise SpecError(str(error)) from error

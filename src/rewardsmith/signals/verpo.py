@@ -3,6 +3,7 @@
 The mathematics is in :mod:`rewardsmith.ops.difficulty`, with the advantages and those by turn.
 """
 
+import sys
 import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -20,13 +21,13 @@ from ..ops.difficulty import (
     Hardness,
     check_beta,
     check_options,
-    group_normalized,
     local_reward,
     outcome_reward,
     pass_rates,
+    rates_in_group,
     weights_of_rates,
 )
-from ._marks import Group, Reading, groups_of
+from ._groups import RUBRICS, Group, Memory, Reading, check_weights, groups_of
 
 
 @method(
@@ -42,11 +43,15 @@ from ._marks import Group, Reading, groups_of
 class VeRPO(Reward):
     """``R_global + beta R_local``: all tests passed, and the weight of those that were.
 
+    Between 0 and ``1 + beta``.
+
     A test weighs the more, the fewer programs of its group pass it, and tests of like difficulty
     share their weight, so that many easy ones do not outweigh a few that are hard. The marks are
     the first word of ``info["why"]`` of ``tests`` (``"..F.T 3 of 5 passed"``); a timeout and a
     crash are failures. Of a sum, mean, product or minimum of rewards, each part is a test instead:
-    the criteria of a rubric, with scores in [0, 1]. (The weights of a sum or mean are not read.)
+    the criteria of a rubric, with scores in [0, 1]. Weights of a sum or mean have no say: how hard
+    a criterion is takes their place. One that is not positive is refused, as it would make a
+    penalty a merit.
 
     A row that ``tests`` could not score keeps its status and does not count in any pass rate.
     Where a group has one row that was scored, all tests weigh the same, which is warned of. Scores
@@ -54,8 +59,9 @@ class VeRPO(Reward):
     and how many of its tests were ``timeouts``.
 
     By turns: score ``rollouts.segments("turn")`` and put the scores back with ``onto``. The pass
-    rates are then over the submissions of all turns; ``discounted`` and ``verpo_advantages`` of
-    :mod:`rewardsmith.ops.difficulty` do the rest.
+    rates are then over the submissions of all turns; ``returns_to_go`` and ``verpo_advantages`` of
+    :mod:`rewardsmith.ops.difficulty` do the rest. The latter makes advantages of whole rollouts,
+    too: of the parts ``global`` and ``local``, each normalized within its group.
 
     Args:
         tests: the reward that runs the tests.
@@ -63,23 +69,25 @@ class VeRPO(Reward):
         hardness: how weight falls with the pass rate rho: ``1 - rho`` (linear), ``exp(-rho / tau)``
             (exp), or not at all (constant).
         tau: of hardness "exp".
-        bandwidth: how far apart the pass rates of tests of like difficulty may lie; None leaves
-            out the calibration by density.
+        bandwidth: tests whose pass rates differ by at most half of this are of like difficulty.
+            The rates of 8 rows are eighths, of which 0.1 takes equal ones only for alike, and 0.25
+            neighbors too. None leaves out the calibration by density.
         drop_unsolved: leave out tests that nobody passes.
         momentum: the share of what is remembered of a task's pass rates:
             ``momentum rho_before + (1 - momentum) rho_now``. It outlives the batch, is learned by
-            ``update``, and gives groups of one row weights too. 0 remembers nothing.
+            ``update``, and gives groups of one row weights too. 0 remembers nothing. Without
+            ``names``, tests that change and are as many as before get the rates of those before.
         task: the column that names the task; read if there is momentum.
         names: a column that says which tests a row was given, such as that of the tests
-            themselves. The rows of a group must agree in it. Without, only their number is
-            compared.
-        normalize: normalize both parts within their group (``verpo_advantages``), for learners
-            that take the reward for the advantage.
+            themselves. The rows of a group, and the groups of a task in a batch, must agree in it;
+            where it changes between batches, the task's memory begins anew. Without, only their
+            number is compared.
 
     Raises:
-        ValueError: options out of range, or tests that score steps. In ``forward`` a row has the
-            status FAILED where its group has different tests or its task had another number of
-            them before, BAD_VALUE where a criterion's score lies outside [0, 1].
+        ValueError: options out of range, tests that score steps, or a rubric with a weight that is
+            not positive. In ``forward`` a row has the status FAILED where its group has different
+            tests or its task others in this batch or another number of them before, BAD_VALUE
+            where a criterion's score lies outside [0, 1].
     """
 
     def __init__(
@@ -93,7 +101,6 @@ class VeRPO(Reward):
         momentum: float = 0.0,
         task: str = "task",
         names: str | None = None,
-        normalize: bool = False,
     ) -> None:
         super().__init__()
         check_options(hardness, tau, bandwidth)
@@ -102,11 +109,12 @@ class VeRPO(Reward):
             raise ValueError(f"verpo: momentum is {momentum}, it must lie in [0, 1)")
         if tests.granularity == "dense":
             raise ValueError("verpo: `tests` scores steps; it has to score each program as a whole")
+        if isinstance(tests, RUBRICS):
+            check_weights(tests)
         self.tests, self.beta, self.hardness, self.tau = tests, float(beta), hardness, float(tau)
         self.bandwidth, self.drop_unsolved = bandwidth, drop_unsolved
         self.momentum, self.task, self.names = float(momentum), task, names
-        self.normalize = normalize
-        self.rates: dict[Hashable, list[float]] = {}
+        self.memory: dict[Hashable, Memory] = {}
         columns = ([task] if momentum else []) + ([] if names is None else [names])
         self.declare(needs=columns, granularity="outcome", scope="group")
 
@@ -118,24 +126,19 @@ class VeRPO(Reward):
         told = np.full(n, None, dtype=object)
         for group in groups:
             marks = read.table(group.rows)
-            weights = self._weights(marks, group.task)
+            weights = self._weights(marks, group)
             outcome[group.rows] = outcome_reward(marks)
             local[group.rows] = local_reward(marks, weights)
             shares = weights.tolist()
             for row in group.rows:
                 told[row] = shares
-        lone = sum(len(g.rows) == 1 and g.task not in self.rates for g in groups)
+        lone = sum(len(group.rows) == 1 and self._before(group) is None for group in groups)
         if lone:
             warnings.warn(
                 f"verpo: {lone} of {len(groups)} groups have one row with a score, where all tests "
                 "weigh the same; give the rollouts `group`, and several completions of a prompt",
-                stacklevel=6,
+                stacklevel=_level_outside(),
             )
-        if self.normalize:
-            known = torch.tensor(sorted(read.marks), dtype=torch.int64)
-            ids = rollouts.group[known]
-            outcome[known] = group_normalized(outcome[known], ids)
-            local[known] = group_normalized(local[known], ids)
         return self._scores(read, outcome, local, told)
 
     def _scores(self, read: Reading, outcome: Tensor, local: Tensor, told: Any) -> Scores:
@@ -165,11 +168,12 @@ class VeRPO(Reward):
         groups = self._groups(rollouts, read)
         rates = [pass_rates(read.table(group.rows)) for group in groups]
         if self.momentum:
-            by_task: dict[Hashable, list[int]] = {}
+            by_task: dict[Hashable, Group] = {}
             for group in groups:
-                by_task.setdefault(group.task, []).extend(group.rows)
-            for task, rows in by_task.items():
-                self.rates[task] = self._mixed(pass_rates(read.table(rows)), task).tolist()
+                by_task.setdefault(group.task, group._replace(rows=[])).rows.extend(group.rows)
+            for task, group in by_task.items():
+                mixed = self._mixed(pass_rates(read.table(group.rows)), self._before(group))
+                self.memory[task] = Memory(mixed.tolist(), group.tests)
         if not rates:
             return {}
         return {
@@ -177,30 +181,33 @@ class VeRPO(Reward):
             "unsolved": float(np.mean([float((rate == 0).double().mean()) for rate in rates])),
         }
 
-    def get_extra_state(self) -> dict[Any, list[float]]:
-        return {task: list(rates) for task, rates in self.rates.items()}
+    def get_extra_state(self) -> dict[Any, tuple[list[float], str]]:
+        return {task: (list(known.rates), known.tests) for task, known in self.memory.items()}
 
-    def set_extra_state(self, state: Mapping[Any, list[float]]) -> None:
-        self.rates = {task: list(rates) for task, rates in state.items()}
+    def set_extra_state(self, state: Mapping[Any, tuple[list[float], str]]) -> None:
+        self.memory = {task: Memory(list(rates), tests) for task, (rates, tests) in state.items()}
 
-    def _weights(self, marks: Float[Tensor, "g u"], task: Any) -> Float[Tensor, " u"]:
-        rates = pass_rates(marks)
-        if len(marks) == 1 and task not in self.rates:
-            return torch.full_like(rates, 1.0 / len(rates))
+    def _weights(self, marks: Float[Tensor, "g u"], group: Group) -> Float[Tensor, " u"]:
+        before = self._before(group)
+        rates = rates_in_group(marks) if before is None else self._mixed(pass_rates(marks), before)
         return weights_of_rates(
-            self._mixed(rates, task),
+            rates,
             hardness=self.hardness,
             tau=self.tau,
             bandwidth=self.bandwidth,
             drop_unsolved=self.drop_unsolved,
         )
 
-    def _mixed(self, rates: Float[Tensor, " u"], task: Any) -> Float[Tensor, " u"]:
-        """With what is remembered of the task."""
-        if task not in self.rates:
+    def _before(self, group: Group) -> list[float] | None:
+        """What is remembered of the pass rates of a group's tests."""
+        known = self.memory.get(group.task)
+        return known.rates if known is not None and known.tests == group.tests else None
+
+    def _mixed(self, rates: Float[Tensor, " u"], before: list[float] | None) -> Float[Tensor, " u"]:
+        if before is None:
             return rates
-        before = torch.tensor(self.rates[task], dtype=torch.float64)
-        return self.momentum * before + (1.0 - self.momentum) * rates
+        old = torch.tensor(before, dtype=torch.float64)
+        return self.momentum * old + (1.0 - self.momentum) * rates
 
     def _groups(self, rollouts: Rollouts, read: Reading) -> list[Group]:
         return groups_of(
@@ -209,5 +216,17 @@ class VeRPO(Reward):
             self,
             task=self.task if self.momentum else None,
             names=self.names,
-            sizes={task: len(rates) for task, rates in self.rates.items()},
+            memory=self.memory,
         )
+
+
+def _level_outside() -> int:
+    """The stack level, for a warning of the caller, of the line that made a reward score.
+
+    How many frames lie between depends on whether it is scored by itself, in a sum or by ``learn``.
+    """
+    own = {__name__.partition(".")[0], "torch", "jaxtyping"}
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in own:
+        level, frame = level + 1, frame.f_back
+    return level

@@ -14,11 +14,12 @@ from weakref import finalize
 
 from .bubblewrap import GUEST, Setting, advice, installed, interpreter, start, walled
 from .errors import SandboxError
+from .guest import zygote
 from .guest.frames import Closed, receive, send
 from .limits import Limits
 from .seccomp import filters
 
-_BOOT = "import sys; sys.path.insert(0, {!r}); from guest.zygote import boot; boot({}, {})"
+_BOOT = "import sys; sys.path.insert(0, {!r}); from guest.zygote import {}; {}({}, {})"
 _GRACE = 2.0
 """Seconds that the supervisor has over the deadline that it keeps itself."""
 _START = 20.0
@@ -35,13 +36,19 @@ class Box:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         ours, theirs = socket.socketpair()
-        with theirs:
-            command = [] if setting.unsafe else walled(setting)
-            folder = str(GUEST.parent) if setting.unsafe else "/opt"
-            boot = _BOOT.format(folder, theirs.fileno(), not setting.unsafe)
-            command += [interpreter(), "-S", "-s", "-P", "-c", boot]
-            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when this broke
-            self._process = start(command, theirs.fileno(), self._errors, setting.unsafe)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when this broke
+        try:
+            with theirs:
+                self._process = start(
+                    _command(setting, theirs), theirs.fileno(), self._errors, setting.unsafe
+                )
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            said = self._said() or f"bubblewrap does not start: {error}"
+            ours.close()
+            self._errors.close()
+            if isinstance(error, SandboxError):
+                raise
+            raise SandboxError(advice(said)) from error
         self._control = ours
         self._judge: Program | None = None
         ours.settimeout(_START)
@@ -84,12 +91,13 @@ class Box:
         """Why the sandbox is not there any more."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)  # what it says comes at its end
-        said = ""
-        if not self._errors.closed:
-            self._errors.seek(0)
-            said = self._errors.read(2000).decode("utf-8", "replace").strip()
+        said = "" if self._errors.closed else self._said()
         self.close()
         return SandboxError(advice(said) if said else "the sandbox ended")
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read(2000).decode("utf-8", "replace").strip()
 
     def close(self) -> None:
         """End it, with all that runs there."""
@@ -125,7 +133,7 @@ class Program:
                 # The judge's supervisor lives long.
                 "seconds": int(limits.program) + 1 if job["kind"] != "tests" else 1 << 24,
                 "memory": 0 if job["kind"] == "command" else limits.memory,
-                "processes": limits.processes,
+                "processes": 0 if box.setting.unsafe else limits.processes,
                 "disk": limits.disk,
                 "files": limits.files,
             },
@@ -161,6 +169,9 @@ class Program:
 
     def close(self) -> None:
         """End it: its supervisor ends where nobody listens, and takes all processes along."""
+        # Closing would not do: a fork of this process may hold it too.
+        with suppress(OSError):
+            self.channel.shutdown(socket.SHUT_RDWR)
         self.channel.close()
         if self._folder is not None:
             with suppress(OSError):
@@ -201,6 +212,14 @@ def box_of(setting: Setting) -> Box:
     if box is None or not box.alive:
         box = _mine.boxes[setting] = Box(setting)
     return box
+
+
+def _command(setting: Setting, control: socket.socket) -> list[str]:
+    name = zygote.boot.__name__
+    folder = str(GUEST.parent) if setting.unsafe else "/opt"
+    boot = _BOOT.format(folder, name, name, control.fileno(), not setting.unsafe)
+    walls = [] if setting.unsafe else walled(setting)
+    return [*walls, interpreter(), "-S", "-s", "-P", "-c", boot]
 
 
 def forget(setting: Setting) -> None:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,47 +40,45 @@ def start(command: list[str], control: int, errors: Any, unsafe: bool) -> Any:
         control: a socket that it inherits.
         errors: the file for what it says.
         unsafe: the command is no bubblewrap.
+
+    Raises:
+        OSError, ValueError, LookupError, TypeError: it is no bubblewrap, or may not map users.
     """
+    how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": errors, "stderr": errors}
+    how["env"] = _ENVIRONMENT
     if unsafe or os.getuid() != 0:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-            pass_fds=[control],
-            env=_ENVIRONMENT,
-        )
+        return subprocess.Popen(command, pass_fds=[control], **how)
     wait, go = os.pipe()
     told, tell = os.pipe()
+    extra = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    extra += ["--userns-block-fd", str(wait), "--info-fd", str(tell)]
+    process = None
     try:
-        extra = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        extra += ["--userns-block-fd", str(wait), "--info-fd", str(tell)]
-        process = subprocess.Popen(
-            [command[0], *extra, *command[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-            pass_fds=[control, wait, tell],
-            env=_ENVIRONMENT,
-        )
+        command = [command[0], *extra, *command[1:]]
+        process = subprocess.Popen(command, pass_fds=[control, wait, tell], **how)
         os.close(tell)
         tell = -1
         with open(told, "rb", closefd=False) as file:
             said = file.read()
         if said:
-            child = json.loads(said)["child-pid"]
+            child = int(json.loads(said)["child-pid"])
             for name in ("uid_map", "gid_map"):
                 Path(f"/proc/{child}/{name}").write_text("0 0 1\n65534 65534 1\n")
             os.write(go, b".")
-        return process
+    except (OSError, ValueError, LookupError, TypeError):
+        if process is not None:
+            process.kill()
+            process.wait()
+        raise
     finally:
         for number in (wait, go, told, tell):
             if number >= 0:
                 os.close(number)
+    return process
 
 
 _ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/tmp",
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",
@@ -147,7 +144,8 @@ def interpreter() -> str:
 
 def installed() -> list[str]:
     """The folders of the packages that this Python imports."""
-    return sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    names = ("site-packages", "dist-packages")
+    return [path for path in sys.path if Path(path).name in names and Path(path).is_dir()]
 
 
 def advice(said: str) -> str:

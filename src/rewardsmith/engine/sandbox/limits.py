@@ -53,3 +53,7 @@ class Limits:
                 raise ValueError(f"the limit {field.name!r} is {value}, not a positive number")
             if field.name not in ("test", "program"):
                 object.__setattr__(self, field.name, int(value))
+        # Less, and Python itself does not start.
+        for name, least in (("memory", 32 * MIB), ("files", 32), ("processes", 1), ("disk", 4096)):
+            if not least <= getattr(self, name) < 1 << 60:
+                raise ValueError(f"the limit {name!r} is {getattr(self, name)}, at least {least:,}")

@@ -6,11 +6,11 @@ from typing import Any
 from ...rules.unit_tests import Call, code_of
 from ...rules.verdict import Verdict
 from .bubblewrap import Setting
+from .errors import SandboxError
+from .guest import measures
 from .limits import Limits
 from .programs import Result, run_calls
 from .unit_tests import whole
-
-_MEASURES = "from guest.measures import compiled, complaints, covered"
 
 
 def compiles(
@@ -35,7 +35,12 @@ def lint(
     unsafe: bool = False,
 ) -> Verdict:
     """The share of statements without a complaint; 0 for a program that does not parse."""
+    verdict = compiles(completion, setup, limits=limits, unsafe=unsafe)
+    if not verdict.value:
+        return verdict
     result, found = _measured("complaints", [whole(setup, code_of(completion))], limits, unsafe)
+    if result.status == "failed":  # the linter did, for the program is read and not run
+        raise SandboxError(f"pyflakes: {result.why}")
     if result.status != "passed":
         return Verdict(0.0, f"{result.status}: {result.why}")
     statements, told = found
@@ -54,17 +59,26 @@ def coverage(
     """The share of a program's lines that the tests in a completion reach; 0 if they fail."""
     if not isinstance(program, str):
         raise ValueError(f"the program is {type(program).__name__}, not text")
-    result, why = _measured("compiled", [program], limits, unsafe)
-    if result.status != "passed" or why:
-        raise ValueError(f"the program does not compile: {why or result.why}")
+    lines = _lines_of(program, limits, unsafe)
     result, found = _measured("covered", [program, code_of(completion)], limits, unsafe)
     if result.status != "passed":
         return Verdict(0.0, f"{result.status}: {result.why}")
-    reached, lines, why = found
-    if why:
-        return Verdict(0.0, f"the tests fail: {why}")
-    told = f"{reached} of {lines} lines"
-    return Verdict(reached / lines if lines else 0.0, told)
+    # Tests may have put anything into the place of what is measured.
+    reached, why = found[0], found[2] if len(found) == 3 else ""
+    if why or type(reached) is not int or not 0 <= reached <= lines:
+        return Verdict(0.0, f"the tests fail: {why}"[:500])
+    return Verdict(reached / lines, f"{reached} of {lines} lines")
+
+
+def _lines_of(program: str, limits: Mapping[str, Any] | None, unsafe: bool) -> int:
+    """How many lines there are to reach, counted without the tests."""
+    result, found = _measured("covered", [program, ""], limits, unsafe)
+    if result.status != "passed":
+        raise ValueError(f"the program does not run by itself: {result.why}")
+    _, lines, why = found
+    if why or not lines:
+        raise ValueError(f"the program does not run by itself: {why or 'it has no lines'}")
+    return int(lines)
 
 
 def _measured(
@@ -77,11 +91,14 @@ def _measured(
         return True
 
     (result,) = run_calls(
-        _MEASURES,
+        f"from {measures.__name__.rpartition('.sandbox.')[2]} import compiled, complaints, covered",
         name,
         [Call(args, {}, None)],
         keep,
         limits=Limits.of(limits or {}),
         setting=Setting(unsafe=unsafe, packages=name != "compiled"),
     )
-    return result, returned[0] if returned else None
+    found = returned[0] if returned else None
+    if result.status == "passed" and name != "compiled" and not isinstance(found, tuple):
+        return Result("failed", "what was measured cannot be read"), None
+    return result, found

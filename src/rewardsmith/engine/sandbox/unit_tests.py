@@ -76,7 +76,15 @@ def grade(
 
 def whole(setup: str, code: str) -> str:
     """A program behind what it goes on from; an unfinished function does so in the next line."""
-    return setup + ("" if not setup or setup.endswith("\n") else "\n") + code
+    if not setup:
+        return code
+    lines = code.split("\n")
+    # These have to come before anything else.
+    first = [line for line in lines if line.startswith("from __future__ import ")]
+    if first:
+        setup = "\n".join([*first, setup])
+        code = "\n".join(line for line in lines if line not in first)
+    return setup + ("" if setup.endswith("\n") else "\n") + code
 
 
 def runs(cases: Asserts | list[Call] | list[Run]) -> TypeGuard[list[Run]]:

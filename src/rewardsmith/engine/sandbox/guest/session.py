@@ -2,6 +2,7 @@
 
 import atexit
 import builtins
+import gc
 import json
 import marshal
 import os
@@ -112,6 +113,7 @@ def _repeat(channel: socket.socket, job: dict[str, Any]) -> None:
         for name in ("stdin", "stdout", "stderr"):
             setattr(sys, name, None)
             setattr(sys, f"__{name}__", None)
+        gc.collect()  # what the run has left refers to itself
         send(channel, json.dumps([status, why]).encode())
 
 
@@ -130,16 +132,25 @@ def _script(code: CodeType) -> tuple[int, str]:
         status = given & 0xFF if isinstance(given, int) else int(given is not None)
     except BaseException as error:  # noqa: BLE001 - whatever the program does is its own
         status, why = 1, told(error).decode()
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
-            thread.join()
-    atexit._run_exitfuncs()
-    atexit._clear()
+    _finish()
     # It may have put others in their place, or closed them.
     for file in (sys.stdout, *files[1:]):
         with suppress(Exception):
             file.flush()
     return status, why
+
+
+def _finish() -> None:
+    """What the interpreter does at its end, so that it can begin again."""
+    pools = sys.modules.pop("concurrent.futures.thread", None)
+    with suppress(Exception):
+        if pools is not None:
+            pools._python_exit()  # which the next import of it knows nothing of
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    atexit._clear()
 
 
 def execute(command: list[str], files: list[int], most: int) -> NoReturn:

@@ -40,13 +40,15 @@ def run(channel: socket.socket, job: dict[str, Any], family: Family | None) -> N
     # A group reaches across namespaces, and this one is everybody's.
     os.setsid()
     program = Program(channel, job, family)
-    while True:
-        try:
+    try:
+        while True:
             program.idle()
             seconds, request = marshal.loads(receive(channel))
             send(channel, program.answer(request, time.monotonic() + seconds))
-        except Closed:
-            return
+    except Closed:
+        pass  # the host has what it wants
+    finally:
+        program.stop()
 
 
 class Program:
@@ -71,7 +73,7 @@ class Program:
             try:
                 self._look()
             except Ended:
-                self._stop()
+                self.stop()
 
     def answer(self, request: Any, deadline: float) -> bytes:
         """What the program says, behind ``=``; or how it ended, and why.
@@ -91,7 +93,7 @@ class Program:
                     return f"!there is no {command[0]!r} in the sandbox".encode()
                 return b"=" + self._execute(command, stdin, deadline)
             if request is None:
-                self._stop()
+                self.stop()
             if self.session is None:
                 loaded = self._begin(deadline)
                 # What loads once may not load again: it may have left files.
@@ -103,14 +105,18 @@ class Program:
         except Closed:
             return b"X" + told_end(self._end()).encode()
         except Ended as end:
-            self._stop()
+            self.stop()
             return "".join(end.args).encode()
         except TimeoutError:
-            self._stop()
+            self.stop()
             return b"T"
         except ValueError as error:
-            self._stop()
+            self.stop()
             return b"F" + f"its result is too large: {error}".encode()
+        except OSError as error:
+            # Files, processes, memory: the program has used up what it shares with this process.
+            self.stop()
+            return b"X" + f"nothing is left of what it may use: {error}".encode()
 
     def _converse(self, request: bytes, deadline: float) -> bytes:
         send(self._session(), request, deadline)
@@ -149,9 +155,10 @@ class Program:
         flow, theirs = flow_of(stdin, session.fileno(), self.job["output"])
         try:
             socket.send_fds(session, [b"."], theirs)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError as error:
             flow.close()
-            raise Closed from None
+            gone = isinstance(error, BrokenPipeError | ConnectionResetError)
+            raise (Closed() if gone else Ended("X", f"it takes no files: {error}")) from None
         finally:
             for file in theirs:
                 os.close(file)
@@ -159,7 +166,7 @@ class Program:
             self._through(flow, deadline)
             told = self._answer(deadline)
         except Ended as end:
-            self._stop()
+            self.stop()
             told = _cut_off(end)
         except Closed:
             # As a process of its own might, it has ended itself.
@@ -182,9 +189,9 @@ class Program:
         try:
             self._through(flow, deadline)
             complaints = bytes(flow.complaints).decode("utf-8", "replace")
-            told = json.dumps([self._stop(), complaints]).encode()
+            told = json.dumps([self.stop(), complaints]).encode()
         except Ended as end:
-            self._stop()
+            self.stop()
             told = _cut_off(end)
         finally:
             os.close(flow.end)
@@ -216,7 +223,7 @@ class Program:
                 raise Ended("T", "")
             ready = [file for file, _ in poll.poll(min(left, _TICK) * 1000)]
             if self.channel.fileno() in ready:
-                self._stop()
+                self.stop()
                 os._exit(0)
             if ready:
                 return ready
@@ -240,7 +247,7 @@ class Program:
                 walls.filter_calls(self.job["filter"])
             begin()
 
-    def _stop(self) -> int:
+    def stop(self) -> int:
         """End all processes of the program; the exit code of the main one."""
         if not self.pid:
             return 0
@@ -250,7 +257,8 @@ class Program:
         status = 0
         with suppress(ChildProcessError):  # that was the last
             while True:
-                pid, found = os.waitpid(-1, 0)
+                # Without isolation, others may have left its group, and go on.
+                pid, found = os.waitpid(-1 if self.family else self.pid, 0)
                 if pid == self.pid:
                     status = found
         if self.session is not None:
@@ -263,7 +271,7 @@ class Program:
         over = os.pidfd_open(self.pid)
         ended = bool(select.select([over], [], [], 0.05)[0])
         os.close(over)
-        code = self._stop()
+        code = self.stop()
         return code if ended else None
 
 

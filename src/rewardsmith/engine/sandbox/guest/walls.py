@@ -28,6 +28,7 @@ class Walls(TypedDict):
     memory: int
     """Of address space, for each process; 0 for no limit."""
     processes: int
+    """0 for no limit."""
     disk: int
     files: int
 
@@ -81,10 +82,12 @@ def limit(walls: Walls) -> None:
         resource.RLIMIT_CPU: walls["seconds"],
         resource.RLIMIT_FSIZE: walls["disk"],
         resource.RLIMIT_NOFILE: walls["files"],
-        resource.RLIMIT_NPROC: walls["processes"] + 1,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_MEMLOCK: 0,
     }
+    # Without namespaces of its own, it would count all that the user runs.
+    if walls["processes"]:
+        numbers[resource.RLIMIT_NPROC] = walls["processes"] + 1
     if walls["memory"]:
         numbers[resource.RLIMIT_AS] = walls["memory"]
     for which, most in numbers.items():

@@ -41,6 +41,7 @@ def main(control: socket.socket, isolated: bool) -> None:
     # What `site` would bring: scripts end by them.
     for name in ("exit", "quit"):
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D"))
+    os.environ["PWD"] = "/tmp"  # where programs start
     gc.freeze()
     while True:
         message, channels, _, _ = socket.recv_fds(control, 1, 1)

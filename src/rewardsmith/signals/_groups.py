@@ -1,5 +1,6 @@
 """The marks that tests gave to programs, read row by row and gathered group by group."""
 
+import hashlib
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ..core.rowcall import MISSING
 from ..core.scores import Scores
 from ..rules.marks import marks_of
 
-_RUBRICS = (WeightedSum, WeightedMean, Product, Min)
+RUBRICS = (WeightedSum, WeightedMean, Product, Min)
 """Rewards whose parts are the tests."""
 
 
@@ -24,6 +25,17 @@ class Group(NamedTuple):
 
     rows: list[int]
     task: Any
+    """MISSING where nothing is remembered of tasks."""
+    tests: str
+    """A digest of what names the tests; "" where nothing does."""
+
+
+class Memory(NamedTuple):
+    """What is remembered of a task."""
+
+    rates: list[float]
+    tests: str
+    """Of which tests these are the pass rates; see :class:`Group`."""
 
 
 class Reading:
@@ -34,10 +46,11 @@ class Reading:
         self.marks: dict[int, list[float]] = {}
         self.timeouts: dict[int, int] = {}
         self.faults: dict[int, tuple[str, str]] = {}
-        for row in scores.scored.nonzero().flatten().tolist():
-            if isinstance(tests, _RUBRICS):
-                self._criteria(row)
-            else:
+        rows = scores.scored.nonzero().flatten().tolist()
+        if isinstance(tests, RUBRICS):
+            self._criteria(rows)
+        else:
+            for row in rows:
                 self._tests(row)
 
     def table(self, rows: Iterable[int]) -> Float[Tensor, "g u"]:
@@ -65,20 +78,40 @@ class Reading:
         self.timeouts[row] = statuses.count("timeout")
         return None
 
-    def _criteria(self, row: int) -> None:
-        parts = self.scores.parts
-        worst = max(int(part.status[row]) for part in parts.values())
-        if worst != Status.SCORED:
-            name = next(name for name, part in parts.items() if part.status[row] == worst)
-            word = Status(worst).name.lower()
-            return self.refuse([row], Status(worst), f"criterion {name!r}: {word}")
-        marks = {name: float(part.total()[row].detach()) for name, part in parts.items()}
-        for name, mark in marks.items():
-            if not 0.0 <= mark <= 1.0:
-                message = f"criterion {name!r} is {mark:g}, not within 0 and 1"
-                return self.refuse([row], Status.BAD_VALUE, message)
-        self.marks[row] = list(marks.values())
-        return None
+    def _criteria(self, rows: list[int]) -> None:
+        if not rows:
+            return
+        names, parts = [*self.scores.parts], self.scores.parts.values()
+        status = torch.stack([part.status[rows] for part in parts], dim=1)
+        marks = torch.stack([part.total()[rows].detach() for part in parts], dim=1)
+        worst, first = status.max(dim=1)
+        fits = (marks >= 0.0) & (marks <= 1.0)
+        whole = (worst == Status.SCORED) & fits.all(dim=1)
+        for i, (row, read) in enumerate(zip(rows, marks.tolist(), strict=True)):
+            if whole[i]:
+                self.marks[row] = read
+            elif worst[i] != Status.SCORED:
+                had = Status(int(worst[i]))
+                self.refuse([row], had, f"criterion {names[first[i]]!r}: {had.name.lower()}")
+            else:
+                j = int((~fits[i]).nonzero()[0])
+                message = f"criterion {names[j]!r} is {read[j]:g}, not within 0 and 1"
+                self.refuse([row], Status.BAD_VALUE, message)
+
+
+def check_weights(rubric: Reward) -> None:
+    """Refuse a rubric with a criterion that takes away.
+
+    Raises:
+        ValueError: a weight is not positive.
+    """
+    weights: Mapping[str, float] = getattr(rubric, "weights", {})
+    for name, weight in weights.items():
+        if weight <= 0:
+            raise ValueError(
+                f"verpo: criterion {name!r} has the weight {weight:g}, and would be paid for like any "
+                "other: turn a penalty round (1 - r), or leave it out and add it to the whole"
+            )
 
 
 def groups_of(
@@ -88,7 +121,7 @@ def groups_of(
     *,
     task: str | None,
     names: str | None,
-    sizes: Mapping[Hashable, int],
+    memory: Mapping[Hashable, Memory],
 ) -> list[Group]:
     """Groups of rows with the same tests; the rows of all others are refused in ``read``.
 
@@ -98,19 +131,22 @@ def groups_of(
         node: who asks, for errors.
         task: the column that names each row's task, on which a group has to agree.
         names: the column that names each row's tests, likewise.
-        sizes: how many tests a task had before.
+        memory: what is remembered of tasks.
     """
     found: dict[int, list[int]] = {}
     for row in sorted(read.marks):
         found.setdefault(int(rollouts.group[row]), []).append(row)
     tasks = None if task is None else _plain(rollouts, task, node)
     tests = None if names is None else _plain(rollouts, names, node)
-    known = dict(sizes)
+    here: dict[Hashable, tuple[int, str]] = {}
     groups = []
     for rows in found.values():
         fault = _fault(rows, read, tasks, tests)
-        group = Group(rows, MISSING if tasks is None else tasks[rows[0]])
-        fault = fault or _other_size(group, read, known)
+        if not fault:
+            own = MISSING if tasks is None else tasks[rows[0]]
+            named = tasks is not None and tests is not None
+            group = Group(rows, own, _digest(tests[rows[0]]) if named else "")
+            fault = _other_tests(group, len(read.marks[rows[0]]), here, memory)
         if fault:
             read.refuse(rows, Status.FAILED, fault)
         else:
@@ -122,6 +158,10 @@ def _plain(rollouts: Rollouts, name: str, node: Reward) -> list[Any]:
     """A column as plain values, which can be compared."""
     column = rollouts.column(name, needed_by=node.label())
     return [value.tolist() if hasattr(value, "tolist") else value for value in column]
+
+
+def _digest(names: Any) -> str:
+    return hashlib.sha256(repr(names).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _fault(
@@ -143,14 +183,26 @@ def _fault(
     return None
 
 
-def _other_size(group: Group, read: Reading, sizes: dict[Any, int]) -> str | None:
-    """Whether its task had another number of tests; a task that is new is noted."""
+def _other_tests(
+    group: Group,
+    size: int,
+    here: dict[Hashable, tuple[int, str]],
+    memory: Mapping[Hashable, Memory],
+) -> str | None:
+    """Whether its task has other tests in this batch or, by their number, in the memory.
+
+    Tests that are named may change between batches, and then the memory is not of them.
+    """
     if group.task is MISSING:
         return None
-    size = len(read.marks[group.rows[0]])
-    known = sizes.setdefault(group.task, size)
-    return (
-        None
-        if known == size
-        else f"task {group.task!r} has {size} tests here and had {known} before"
-    )
+    before = memory.get(group.task)
+    known, tests = size, group.tests
+    if before is not None and before.tests == group.tests:
+        known = len(before.rates)
+    if known == size:
+        known, tests = here.setdefault(group.task, (size, group.tests))
+    if known != size:
+        return f"task {group.task!r} has {size} tests here and had {known} before"
+    if tests != group.tests:
+        return f"task {group.task!r} has other tests here than in another group of the batch"
+    return None
