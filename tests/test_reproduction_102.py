@@ -302,3 +302,5 @@ def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
     check_record(record)
     assert record["settings"] == asdict(Settings())
     assert record["seeds"] == list(range(20))
+    assert record["unproved"] == r102.UNPROVED
+    assert not list(RESULTS.glob("102.partial.jsonl*"))

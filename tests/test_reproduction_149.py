@@ -298,6 +298,7 @@ def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
     check_record(record)
     assert record["settings"] == asdict(Settings())
     assert record["seeds"] == list(range(10, 20))
+    assert record["unproved"] == r149.UNPROVED
     assert SLOWER.keys() <= record["settings"].keys()
     assert not list(RESULTS.glob("149.partial.jsonl*"))
 

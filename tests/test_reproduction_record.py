@@ -1,6 +1,9 @@
 """What reproductions compare and judge by, and that the README says what the records do."""
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,3 +68,155 @@ def test_a_rule_for_one_effect(low: float, high: float, verdict: str) -> None:
 def test_a_verdict_over_parts(parts: str, verdict: str) -> None:
     words = {"s": "supported", "i": "inconclusive", "r": "refuted"}
     assert all_of({str(i): words[part] for i, part in enumerate(parts)}) == verdict
+
+
+def section(number: str) -> str:
+    """The row and the paragraphs of the README about a reproduction, on one line."""
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| \[{number}\].*$", text, re.MULTILINE)
+    told = re.search(rf"^\*\*{number}, .*?(?=^\*\*\d\d\d, |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert row
+    assert told
+    return " ".join(f"{row[0]} {told[0]}".split())
+
+
+def found(number: str, path: str) -> Any:
+    """What the record holds at a path, such as "arms verpo all_passed mean"."""
+    value = json.loads((FOLDER / "results" / f"{number}.json").read_text(encoding="utf-8"))
+    for key in path.split():
+        value = value[int(key) if isinstance(value, list) else key]
+    return value
+
+
+def signed(effect: dict[str, float]) -> str:
+    mean, low, high = (f"{effect[name]:+.3f}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]".replace("-", "−")
+
+
+ADDED = "added_after_the_verdict final_score_"
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "told"),
+    [
+        ("102", "effects best_score_weighted_minus_unweighted", "weighted − unweighted: {}"),
+        ("102", "beside final_score_milestones_weighted_minus_milestones", "mean score: {}"),
+        (
+            "102",
+            f"{ADDED}milestones_completion_weighted_minus_milestones",
+            "completed, is worth {}",
+        ),
+        (
+            "102",
+            f"{ADDED}milestones_weighted_none_lost_minus_milestones_none_lost",
+            "nothing to correct ({})",
+        ),
+        ("102", f"{ADDED}milestones_double_rate_minus_milestones", "any weight is worth {}"),
+        ("102", f"{ADDED}milestones_weighted_minus_milestones_double_rate", "the weight {} beside"),
+        ("149", "effects last_verpo_minus_outcome", "at the end: VeRPO − outcome: {}"),
+        ("149", "effects last_verpo_minus_fraction", "− fraction: {}"),
+        ("149", "effects last_verpo_minus_mixed", "− the same without weights: {};"),
+        ("149", "effects mean_verpo_minus_outcome", "all of training, VeRPO − outcome: {}"),
+        ("149", "control_of_step_size mean_shorter_minus_outcome", "no longer than those: {}"),
+        ("149", "slower effects mean_verpo_minus_outcome", "all of training {} as it is"),
+        (
+            "149",
+            "slower control_of_step_size mean_shorter_minus_outcome",
+            "{} with shorter steps",
+        ),
+    ],
+)
+def test_the_readme_tells_the_effects_of_the_records(number: str, path: str, told: str) -> None:
+    assert told.format(signed(found(number, path))) in section(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "scale", "paths"),
+    [
+        (
+            "102",
+            "with them all {:.0f} runs find a valid program, with the score alone {:.0f} do",
+            20,
+            ["arms milestones ever mean", "arms real_only ever mean"],
+        ),
+        (
+            "102",
+            "{:.1f} of 20 would be expected",
+            1,
+            ["start runs_that_find_one_without_learning expected"],
+        ),
+        (
+            "102",
+            "2 or fewer come up {:.0f} % of the time",
+            100,
+            ["start runs_that_find_one_without_learning chance_of_no_more"],
+        ),
+        (
+            "102",
+            "worth {:.2f} with weights and {:.2f} without",
+            1,
+            ["arms milestones_weighted best mean", "arms milestones best mean"],
+        ),
+        (
+            "102",
+            "worth more ({:.2f}, {:.2f})",
+            1,
+            ["arms milestones_weighted final_score mean", "arms milestones final_score mean"],
+        ),
+        (
+            "102",
+            "({:.2f}; {:.2f} where nothing is lost)",
+            1,
+            ["arms milestones final_score mean", "arms milestones_none_lost final_score mean"],
+        ),
+        (
+            "149",
+            "pass/fail has learned {:.1f} %, VeRPO {:.1f} %, the same sum with equal weights "
+            "{:.1f} %, and the fraction of tests alone {:.1f} %",
+            100,
+            [f"arms {arm} all_passed mean" for arm in ("outcome", "verpo", "mixed", "fraction")],
+        ),
+        (
+            "149",
+            "({:.0f} % and {:.0f} % in the second of 20 blocks, {:.0f} % and {:.0f} % in the "
+            "third)",
+            100,
+            [
+                f"arms {arm} curve all_passed {block}"
+                for block in (1, 2)
+                for arm in ("verpo", "outcome")
+            ],
+        ),
+        (
+            "149",
+            "({:.0f} % and {:.0f} % in those blocks)",
+            100,
+            [f"arms shorter curve all_passed {block}" for block in (1, 2)],
+        ),
+        ("149", "by {:.0f} points, and mixing", 100, ["effects last_verpo_minus_fraction mean"]),
+        ("149", "are worth {:.1f} points", 100, ["effects last_verpo_minus_mixed mean"]),
+        (
+            "149",
+            "and not the four real ones ({:.0f} to {:.0f} %)",
+            100,
+            ["first_try arms verpo stuck mean", "first_try arms weighted stuck mean"],
+        ),
+    ],
+)
+def test_the_readme_tells_the_numbers_of_the_records(
+    number: str, told: str, scale: float, paths: list[str]
+) -> None:
+    values = [scale * found(number, path) for path in paths]
+    assert told.format(*values) in section(number)
+
+
+@pytest.mark.parametrize("number", ["102", "149"])
+def test_the_readme_tells_the_verdict(number: str) -> None:
+    assert f"**{found(number, 'verdict')}**" in section(number)
+
+
+def test_the_readme_tells_when_programs_were_found() -> None:
+    arms = ("milestones_weighted", "milestones", "milestones_completion_weighted")
+    first = [np.median(found("102", f"arms {arm} first")) for arm in arms]
+    assert "(after {:.0f} windows and {:.0f}, in the median)".format(*first[:2]) in section("102")
+    assert f"(after {first[2]:.0f} windows)" in section("102")

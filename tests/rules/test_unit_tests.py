@@ -1,6 +1,7 @@
 """Which program a completion holds, which tests a row, and what counts as right."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -33,6 +34,11 @@ from rewardsmith.rules.unit_tests import (
         ("````python\ns = '''\n```\n'''\n````", "s = '''\n```\n'''\n"),
         ("```Python title='a'\nx = 1\n```", "x = 1\n"),
         ("", ""),
+        ("<answer>```python\nx = 1\n```</answer>", "x = 1\n"),
+        ("The code: ```python\nx = 1\n```", "x = 1\n"),
+        ("Use `f` or ```x``` here.\n```python\nx = 1\n```", "x = 1\n"),
+        ("1. so:\n   ```python\n   if x:\n       y\n   ```\n", "if x:\n    y\n"),
+        ("```python\nx = 1\n```\n```\n```", "x = 1\n"),
     ],
 )
 def test_the_program_is_the_last_block(completion: str, code: str) -> None:
@@ -44,14 +50,24 @@ def test_blocks_of_the_language_come_first() -> None:
     assert code_of(text, ("cpp",)) == "int x;\n"
 
 
+def test_an_example_of_use_may_follow() -> None:
+    text = "```python\ndef f():\n    pass\n```\nUsage:\n```python\nprint(f())\n```"
+    assert code_of(text, names={"f"}) == "def f():\n    pass\n"
+    assert code_of(text, names={"g"}) == code_of(text) == "print(f())\n"
+
+
 @given(st.text(alphabet="`~ \npython<think>/x", max_size=300))
 def test_any_text_holds_some_program(text: str) -> None:
-    assert code_of(text) in text
+    words = code_of(text).split()
+    assert all(word in text for word in words)
 
 
-def test_a_long_completion_takes_no_time() -> None:
-    code_of("`" * 2_000_000)
-    assert code_of("```\n" * 500_001) == ""
+@pytest.mark.parametrize("unit", ["`", "```\n", "``` ", "~~~x`", " ```", "a"])
+def test_a_long_completion_takes_no_time(unit: str) -> None:
+    began = time.process_time()
+    for text in (unit * 300_000, "```" + unit * 300_000 + "`"):
+        code_of(text)
+    assert time.process_time() - began < 10
 
 
 CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"

@@ -12,6 +12,11 @@ from rewardsmith.signals import Compiles, Coverage, Lint, code_quality
 pytestmark = pytest.mark.sandbox
 
 SIGN = "def sign(x):\n    if x < 0:\n        return -1\n    return 1\n"
+LIE = """
+import sys
+sys.modules["guest.session"].encode = lambda value: b'[{"t": [1000, 1, ""]}, {"d": []}]'
+assert True
+"""
 
 
 def scores(reward: Any, **columns: Any) -> Any:
@@ -26,6 +31,13 @@ def test_compiling_runs_nothing() -> None:
     assert "SyntaxError" in found.info["why"][0]
 
 
+def test_lint_passes_over_what_was_given() -> None:
+    setup = 'import os\n\n\ndef double(x):\n    """Twice x."""\n'
+    program = "```python\ndef double(x):\n    return 2 * x\n```"
+    found = scores(Lint(setup="prompt"), completion=program, prompt=setup)
+    assert found.values.tolist() == [1.0], found.info["why"]
+
+
 def test_lint_counts_complaints_by_statement() -> None:
     found = scores(Lint(), completion="import os\nx = 1\ny = 2\nprint(x + z)\n")
     assert found.values.tolist() == [0.5]
@@ -36,18 +48,21 @@ def test_lint_counts_complaints_by_statement() -> None:
 @pytest.mark.parametrize(
     ("tests", "value", "why"),
     [
-        ("assert sign(2) == 1", 0.75, "3 of 4 lines"),
-        ("def test_both():\n    assert sign(-2) == -1\n    assert sign(2) == 1", 1.0, "4 of 4"),
-        ("def test_none():\n    pass", 0.25, "1 of 4"),
+        ("assert sign(2) == 1", 2 / 3, "2 of 3 lines"),
+        ("def test_both():\n    assert sign(-2) == -1\n    assert sign(2) == 1", 1.0, "3 of 3"),
+        ("def test_none():\n    assert True", 0.0, "0 of 3"),
+        ("sign(2)", 0.0, "no assertion"),
+        ("", 0.0, "no assertion"),
+        (LIE, 0.0, "the tests fail"),
         ("assert sign(2) == 2", 0.0, "the tests fail: AssertionError"),
         ("assert sign(", 0.0, "the tests fail: SyntaxError"),
-        ("raise SystemExit", 0.0, "the tests fail: SystemExit"),
-        ("while True: pass", 0.0, "timeout"),
+        ("assert True\nraise SystemExit", 0.0, "the tests fail: SystemExit"),
+        ("assert True\nwhile True: pass", 0.0, "timeout"),
     ],
 )
 def test_coverage_of_the_program_by_tests(tests: str, value: float, why: str) -> None:
     found = scores(Coverage(limits={"test": 1.0}), completion=tests, program=SIGN)
-    assert found.values.tolist() == [value]
+    assert found.values.tolist() == pytest.approx([value])
     assert why in found.info["why"][0]
 
 

@@ -77,9 +77,11 @@ def test_a_body_goes_on_where_the_prompt_ends() -> None:
         (CALLS, None, "no name of the function"),
         ("def check(candidate:", "add", "do not parse"),
         (["assert 1 == 2", "assert add(1, 2) == 3"], None, "before it calls anything"),
-        (["assert add(undefined, 2) == 3"], None, "before it calls anything"),
+        (["assert add(undefined, 2) == 3"], None, "undefined, which nothing defines"),
         (["while True: pass", "assert add(1, 2) == 3"], None, "by themselves"),
         (["assert Stack().push(1) is None"], None, "only plain data"),
+        (["s = Stack()", "s.pop()", "assert add(1, 2) == 3"], None, "only plain data"),
+        (["class T(unittest.TestCase):\n    pass"], None, "no assertion"),
         (["assert add(print, 2) == 3"], None, "cannot be sent"),
     ],
 )
@@ -88,6 +90,47 @@ def test_broken_tests_fail_the_row(tests: Any, name: Any, message: str) -> None:
     found = scores(reward, completion=ADD, tests=tests, name=name)
     assert found.status.tolist() == [Status.FAILED]
     assert message in found.errors[0][1]
+
+
+def test_tests_may_use_modules_that_only_the_program_imports() -> None:
+    tests = ["assert math.isclose(add(1, 2), 3)"]
+    assert scores(UnitTests(), completion=ADD, tests=tests).values.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("returned", "test"),
+    [
+        ("(i for i in range(3))", "assert list(f()) == [0, 1, 2]"),
+        ("range(3)", "assert sum(f()) == 3"),
+        ("{1: 2}.keys()", "assert list(f()) == [1]"),
+        ("__import__('decimal').Decimal('1.5')", "assert f() == 1.5"),
+        ("__import__('collections').Counter('aab')", "assert f() == {'a': 2, 'b': 1}"),
+    ],
+)
+def test_what_is_almost_plain_goes_over(returned: str, test: str) -> None:
+    program = f"def f():\n    return {returned}"
+    assert scores(UnitTests(), completion=program, tests=[test]).values.tolist() == [1.0]
+
+
+def test_arguments_are_changed_in_place() -> None:
+    tests = ["x = [2, 1]\nassert f(x, [0]) is None and x == [1, 2]"]
+    program = "def f(x, y):\n    x.sort()"
+    assert scores(UnitTests(), completion=program, tests=tests).values.tolist() == [1.0]
+
+
+def test_a_test_cannot_swallow_how_the_program_ended() -> None:
+    tests = ["try:\n    f(1)\n    assert False\nexcept:\n    pass"]
+    found = scores(
+        UnitTests(limits={"test": 0.5}), completion="def f(x):\n    while True: pass", tests=tests
+    )
+    assert marks_of(found.info["why"][0]) == ["timeout"]
+
+
+def test_leetcode_programs_need_not_import_typing() -> None:
+    program = "class Solution:\n    def f(self, x: List[int]) -> int:\n        return x[0]"
+    tests = [{"args": [[1]], "expected": 1}]
+    found = scores(UnitTests(entry="name"), completion=program, tests=tests, name="f")
+    assert found.values.tolist() == [1.0]
 
 
 def test_a_broken_sandbox_fails_the_row(monkeypatch: pytest.MonkeyPatch) -> None:

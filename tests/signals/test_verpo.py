@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import rewardsmith as rs
 from rewardsmith.core.errors import MissingColumn
@@ -20,10 +22,11 @@ from rewardsmith.ops.difficulty import (
     difficulty_weights,
     local_reward,
     outcome_reward,
-    verpo_advantages,
+    returns_to_go,
 )
 from rewardsmith.rules.verdict import Verdict
 from rewardsmith.signals import VeRPO
+from rewardsmith.signals._groups import Reading
 
 
 def grade(completion: str) -> Any:
@@ -56,6 +59,10 @@ def rollouts(completions: list[str], group: list[Any] | None = None, **columns: 
 
 def passed(completions: list[str]) -> torch.Tensor:
     return torch.tensor([[mark == "." for mark in row] for row in completions])
+
+
+def rates(reward: VeRPO) -> dict[Any, list[float]]:
+    return {task: known.rates for task, known in reward.memory.items()}
 
 
 SAID = ["...F", "..FF", ".FF.", "...T", "..CF", "FFFF", "....", "...F"]
@@ -102,15 +109,25 @@ def test_options_reach_the_weights() -> None:
         torch.testing.assert_close(local, expected.float())
 
 
-def test_normalized_it_is_the_advantage() -> None:
-    group = [0, 0, 1, 0, 1, 0, 1, 1]
-    data = rollouts(SAID, group)
-    raw = VeRPO(Tests())(data)
-    found = VeRPO(Tests(), beta=0.7, normalize=True)(data)
-    expected = verpo_advantages(
-        raw.parts["global"].values, raw.parts["local"].values, data.group, beta=0.7
-    )
-    torch.testing.assert_close(found.values, expected.float(), rtol=1e-4, atol=1e-5)
+@given(st.permutations(range(12)), st.permutations(range(4)), st.booleans())
+def test_nothing_depends_on_the_order_of_rows_and_tests(
+    rows: list[int], tests: list[int], drop: bool
+) -> None:
+    said = [*SAID, "..F.", "FF.F", "...F", "F..F"]
+    group = [0, 1, 0, 1, 0, 1, 0, 1, 2, 2, 2, 2]
+    moved = ["".join(said[row][j] for j in tests) for row in rows]
+    reward = VeRPO(Tests(), drop_unsolved=drop)
+    before = reward(rollouts(said, group))
+    after = reward(rollouts(moved, [group[row] for row in rows]))
+    torch.testing.assert_close(after.values, before.values[rows])
+    for i, row in enumerate(rows):
+        weights = before.info["test_weights"][row]
+        assert after.info["test_weights"][i] == pytest.approx([weights[j] for j in tests])
+
+
+def test_it_lies_between_0_and_1_and_beta() -> None:
+    values = VeRPO(Tests(), beta=3.0)(rollouts(SAID)).values
+    assert (float(values.min()), float(values.max())) == (0.0, 4.0)
 
 
 def test_it_asks_for_whole_groups() -> None:
@@ -167,6 +184,45 @@ def test_a_row_without_one_of_its_criteria_is_not_compared() -> None:
     assert not scores.errors
     assert scores.info["test_weights"][1] is None
     assert scores.info["test_weights"][0] == [0.0, 1.0]
+
+
+def test_positive_weights_of_a_rubric_have_no_say() -> None:
+    parts = {"a": rs.signals.Pattern("a"), "b": rs.signals.Pattern("b")}
+    data = rollouts(["a", "b", "ab", "a"])
+    plain = VeRPO(rs.WeightedMean(parts))(data).values
+    for kind in (rs.WeightedMean, rs.WeightedSum):
+        assert torch.equal(VeRPO(kind(parts, {"a": 5.0, "b": 0.1}))(data).values, plain)
+
+
+@pytest.mark.parametrize("weight", [-1.0, 0.0])
+def test_a_criterion_that_takes_away_is_refused(weight: float) -> None:
+    parts = {"correct": rs.signals.Pattern("a"), "penalty": rs.signals.Pattern("b")}
+    rubric = rs.WeightedSum(parts, {"correct": 1.0, "penalty": weight})
+    with pytest.raises(ValueError, match=f"criterion 'penalty' has the weight {weight:g}"):
+        VeRPO(rubric)
+    # A penalty that is turned round is a criterion: what does not say b is better.
+    turned = rs.WeightedSum({"correct": parts["correct"], "clean": 1.0 - parts["penalty"]})
+    scores = VeRPO(turned)(rollouts(["a", "ab", "b", ""]))
+    assert scores.values.tolist() == pytest.approx([1.5, 0.25, 0.0, 0.25])
+
+
+def test_all_faults_of_a_rubric_in_one_batch() -> None:
+    def first(completion: str) -> float | None:
+        return {"n": None, "x": 2.0, "z": float("nan")}.get(completion, 0.5)
+
+    def second(completion: str) -> float | None:
+        return {"n": -1.0, "y": -0.5, "q": None}.get(completion, 1.0)
+
+    rubric = rs.WeightedMean({"first": rs.reward(first), "second": rs.reward(second)})
+    scores = VeRPO(rubric)(rollouts(["a", "n", "x", "y", "z", "q", "b"]))
+    bad, no = Status.BAD_VALUE, Status.ABSTAINED
+    assert scores.status.tolist() == [0, no, bad, bad, bad, no, 0]
+    assert scores.errors == {
+        2: ("", "criterion 'first' is 2, not within 0 and 1"),
+        3: ("", "criterion 'second' is -0.5, not within 0 and 1"),
+        4: ("tests/first", "returned nan"),
+    }
+    assert scores.info["test_weights"][6] == [1.0, 0.0]
 
 
 # --- rows without marks ---------------------------------------------------------------------------
@@ -228,13 +284,23 @@ def test_a_group_of_one_weighs_all_tests_the_same_and_warns() -> None:
     assert scores.parts["local"].values.tolist() == [0.75, 0.5, 0.0, 0.0, 1.0]
 
 
-def test_rows_without_marks_do_not_count_in_normalized_groups() -> None:
-    some, all_ = VeRPO(Tests(), normalize=True), rollouts([*SAID, "broken", "slow"])
-    assert torch.equal(some(all_).values[:8], some(rollouts(SAID)).values)
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda reward, data: reward(data),
+        lambda reward, data: (reward + 1.0)(data),
+        lambda reward, data: rs.WeightedSum({"a": reward + 1.0, "b": Tests()})(data),
+        learn,
+    ],
+)
+def test_the_warning_names_the_line_that_scored(score: Any) -> None:
+    with pytest.warns(UserWarning, match="1 of 1 groups") as told:
+        score(VeRPO(Tests()), rollouts([".F"]))
+    assert [warning.filename for warning in told] == [__file__]
 
 
 def test_nothing_to_compare() -> None:
-    scores = VeRPO(Tests(), normalize=True)(rollouts(["broken", "broken"]))
+    scores = VeRPO(Tests())(rollouts(["broken", "broken"]))
     assert scores.status.tolist() == [Status.FAILED] * 2
 
 
@@ -260,6 +326,8 @@ def test_turns_are_scored_by_segments() -> None:
     assert dense.values.tolist() == [[0.0, 0.25, 0.0, 1.0], [0.0, 0.0, 0.0, 0.25]]
     assert dense.at is not None
     assert dense.at.tolist() == [[False, True, False, True]] * 2
+    lent = returns_to_go(dense.values, 0.5, dense.at)
+    assert lent.tolist() == [[0.0, 0.75, 0.0, 1.0], [0.0, 0.125, 0.0, 0.25]]
 
 
 # --- what is remembered of a task -----------------------------------------------------------------
@@ -270,24 +338,24 @@ def test_pass_rates_of_a_task_outlive_the_batch() -> None:
     first = rollouts([".F", ".F", "..", "FF"], task=["t"] * 4)
     scores, metrics = learn(reward, first)
     assert torch.equal(scores.values, VeRPO(Tests())(first).values)
-    assert reward.rates == {"t": [0.75, 0.25]}
+    assert rates(reward) == {"t": [0.75, 0.25]}
     assert metrics == {"pass_rate": 0.5, "unsolved": 0.0}
     second = rollouts(["F.", "F."], task=["t"] * 2)
     scores, metrics = learn(reward, second)
     # 3/4 of what was, 1/4 of what is: rates 9/16 and 7/16.
-    assert reward.rates["t"] == pytest.approx([0.5625, 0.4375])
+    assert rates(reward)["t"] == pytest.approx([0.5625, 0.4375])
     assert scores.info["test_weights"][0] == pytest.approx([0.4375, 0.5625])
     assert metrics == {"pass_rate": 0.5, "unsolved": 0.5}
     # Scoring alone changes nothing.
-    before = dict(reward.rates)
+    before = rates(reward)
     assert torch.equal(reward(first).values, reward(first).values)
-    assert reward.rates == before
+    assert rates(reward) == before
 
 
 def test_without_momentum_nothing_is_remembered() -> None:
     reward = VeRPO(Tests())
     learn(reward, rollouts(SAID))
-    assert reward.rates == {}
+    assert rates(reward) == {}
     assert reward.get_extra_state() == {}
 
 
@@ -306,7 +374,7 @@ def test_groups_of_one_task_are_remembered_together() -> None:
     reward = VeRPO(Tests(), momentum=0.5)
     data = rollouts([".F", ".F", "FF", "FF"], ["a", "a", "b", "b"], task=[5, 5, 5, 5])
     learn(reward, data)
-    assert reward.rates == {5: [0.5, 0.0]}
+    assert rates(reward) == {5: [0.5, 0.0]}
     tensor = rollouts([".F", ".F", "FF", "FF"], ["a", "a", "b", "b"], task=torch.tensor([5] * 4))
     assert torch.equal(reward(tensor).values, reward(data).values)
 
@@ -316,13 +384,13 @@ def test_the_memory_is_saved_and_read_back() -> None:
     data = rollouts(SAID, task=["t"] * 8)
     learn(reward, data)
     again.load_state_dict(reward.state_dict())
-    assert again.rates == reward.rates
+    assert rates(again) == rates(reward)
     other = rollouts(["F..."] * 8, task=["t"] * 8)
     learn(reward, other)
     # A copy, which did not move along.
-    assert again.rates != reward.rates
+    assert rates(again) != rates(reward)
     learn(again, other)
-    assert again.rates == reward.rates
+    assert rates(again) == rates(reward)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +408,7 @@ def test_tasks_that_cannot_be_remembered_fail_their_group(tasks: list[Any], mess
     scores, _ = learn(reward, rollouts([".F", "F."], task=tasks))
     assert scores.status.tolist() == [Status.FAILED] * 2
     assert scores.errors[0] == ("", message)
-    assert reward.rates == {"t": [1.0, 1.0, 0.5]}
+    assert rates(reward) == {"t": [1.0, 1.0, 0.5]}
 
 
 def test_a_task_has_one_number_of_tests_in_a_batch() -> None:
@@ -348,7 +416,57 @@ def test_a_task_has_one_number_of_tests_in_a_batch() -> None:
     data = rollouts([".F", "..", "...", "..."], ["a", "a", "b", "b"], task=["t"] * 4)
     scores, _ = learn(reward, data)
     assert scores.status.tolist() == [0, 0, Status.FAILED, Status.FAILED]
-    assert reward.rates == {"t": [1.0, 0.5]}
+    assert rates(reward) == {"t": [1.0, 0.5]}
+
+
+def named(completions: list[str], tests: Any, group: list[Any] | None = None) -> Rollouts:
+    n = len(completions)
+    tests = tests if isinstance(tests, list) else [tests] * n
+    return rollouts(completions, group, task=["t"] * n, tests=tests)
+
+
+def test_other_tests_of_a_task_begin_its_memory_anew() -> None:
+    reward = VeRPO(Tests(), momentum=0.5, names="tests")
+    learn(reward, named([".F", ".F", "..", "FF"], "abc"))
+    assert rates(reward) == {"t": [0.75, 0.25]}
+    same = reward(named(["F."] * 2, "abc"))
+    assert same.info["test_weights"][0] == pytest.approx([0.625 / 1.0, 0.375 / 1.0])
+    other = named(["F.", "..", "FF", "FF"], "xyz")
+    scores, _ = learn(reward, other)
+    assert torch.equal(scores.values, VeRPO(Tests())(other).values)
+    assert rates(reward) == {"t": [0.25, 0.5]}
+    # As many as the new tests are is no matter either.
+    learn(reward, named(["...", "..F"], "four"))
+    assert rates(reward) == {"t": [1.0, 1.0, 0.5]}
+    # A group of one has no weights of tests that are not its own.
+    with pytest.warns(UserWarning, match="1 of 1 groups"):
+        reward(named(["..F"], "five"))
+    again = VeRPO(Tests(), momentum=0.5, names="tests")
+    again.load_state_dict(reward.state_dict())
+    assert again.memory == reward.memory
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again(named(["..F"], "four"))
+
+
+def test_without_names_tests_are_told_by_their_number_only() -> None:
+    reward = VeRPO(Tests(), momentum=0.5)
+    learn(reward, named([".F", ".F", "..", "FF"], "abc"))
+    learn(reward, named(["F.", "..", "FF", "FF"], "xyz"))
+    assert rates(reward) == {"t": [0.5, 0.375]}
+
+
+def test_a_task_has_one_set_of_tests_in_a_batch() -> None:
+    reward = VeRPO(Tests(), momentum=0.5, names="tests")
+    tests = [[1, 2], [1, 2], [1, 3], [1, 3]]
+    scores, _ = learn(reward, named([".F", "..", "..", ".."], tests, ["a", "a", "b", "b"]))
+    assert scores.status.tolist() == [0, 0, Status.FAILED, Status.FAILED]
+    message = "task 't' has other tests here than in another group of the batch"
+    assert scores.errors[2] == ("", message)
+    assert rates(reward) == {"t": [1.0, 0.5]}
+    # What the memory refuses is not what the other groups of the batch are held to.
+    data = named(["...", "...", "..", ".."], [[1, 2]] * 4, ["a", "a", "b", "b"])
+    assert reward(data).status.tolist() == [Status.FAILED, Status.FAILED, 0, 0]
 
 
 def test_rows_that_lack_their_task_fail() -> None:
@@ -393,3 +511,14 @@ def test_it_scales() -> None:
     said = ["".join(rng.choice([".", "F"], 40)) for _ in range(4000)]
     scores = VeRPO(Tests())(rollouts(said, [i // 8 for i in range(4000)]))
     assert scores.scored.all()
+
+
+def test_a_rubric_is_read_by_criteria_and_not_by_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    rubric = rs.WeightedMean({name: rs.signals.Pattern(name) for name in "abc"})
+    data = rollouts(["a", "b", "ab", "abc"] * 50, [i // 4 for i in range(200)])
+    scores, asked = rubric(data), []
+    total = Scores.total
+    monkeypatch.setattr(Scores, "total", lambda self: asked.append(self) or total(self))
+    read = Reading(rubric, scores)
+    assert len(asked) == 3
+    assert [read.marks[row] for row in (0, 3)] == [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -30,19 +30,28 @@ class Run(NamedTuple):
     stdout: str
 
 
-_FENCE = re.compile(r"^ {0,3}(```+|~~~+)", re.MULTILINE)
+_FENCE = re.compile(r"```+|~~~+")
+_CALLED = re.compile(r"\b([A-Za-z_]\w*)\(")
 _THOUGHT = "</think>"
+_PYTHON = ("python", "py", "python3")
 
 
-def code_of(completion: str, languages: Sequence[str] = ("python", "py", "python3")) -> str:
+def code_of(
+    completion: str, languages: Sequence[str] = _PYTHON, names: Collection[str] = ()
+) -> str:
     """The program in a completion: its last fenced block, or all of it where there is none.
 
-    Blocks that name one of ``languages`` come first, then those that name none. A block that is not
-    closed reaches to the end. What stands before ``</think>`` is passed over.
+    Blocks that define one of ``names`` come first, so that an example of how to use the program may
+    follow it; then those that name one of ``languages``, then those that name none. A block that is
+    not closed reaches to the end. What stands before ``</think>`` is passed over.
     """
     completion = completion.rpartition(_THOUGHT)[2]
-    blocks = list(_blocks(completion))
+    blocks = [(language, code) for language, code in _blocks(completion) if code.strip()]
     known = {language.lower() for language in languages}
+    ours = [code for language, code in blocks if language in known or not language]
+    for code in reversed(ours):
+        if any(_defines(code, name) for name in names):
+            return code
     for wanted in (known, {""}):
         for language, code in reversed(blocks):
             if language in wanted:
@@ -50,19 +59,32 @@ def code_of(completion: str, languages: Sequence[str] = ("python", "py", "python
     return completion if not blocks else blocks[-1][1]
 
 
+def names_in(code: str) -> set[str]:
+    """Names that code calls; what tests call is what they test, among other things."""
+    return set(_CALLED.findall(code))
+
+
+def _defines(code: str, name: str) -> bool:
+    return f"def {name}(" in code or f"class {name}" in code
+
+
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    fence, language, start, indent = "", "", 0, 0
+    fence, language, start, indent, at = "", "", 0, 0, 0
     for mark in _FENCE.finditer(text):
+        if mark.start() < at:  # the line has been read
+            continue
+        line = text.rfind("\n", at, mark.start()) + 1 or at
         end = text.find("\n", mark.end())
-        end = len(text) if end < 0 else end
-        words = text[mark.end() : end].split(None, 1)
+        at = end = len(text) if end < 0 else end
+        before, behind = text[line : mark.start()], text[mark.end() : end].strip()
         if not fence:
-            # Ticks behind the mark make it a span of code in a line.
-            if mark[1][0] == "~" or "`" not in text[mark.end() : end]:
-                fence, language = mark[1], words[0].lower() if words else ""
-                start, indent = end + 1, mark.start(1) - mark.start()
-        elif mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not words:
-            yield language, _without(indent, text[start : mark.start()])
+            # Marks behind it in the line make it a span of code.
+            if mark[0][0] not in behind:
+                fence, language = mark[0], behind.split()[0].lower() if behind else ""
+                start, indent = end + 1, len(before) - len(before.lstrip(" "))
+        # What closes it stands alone, but for a tag such as </answer>.
+        elif mark[0].startswith(fence) and not before.strip() and behind[:1] in ("", "<"):
+            yield language, _without(indent, text[start:line])
             fence = ""
     if fence:
         yield language, _without(indent, text[start:])

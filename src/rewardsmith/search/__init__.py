@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "Attempt": "staged",
     "Budget": "staged",
-    "Found": "staged",
+    "SearchResult": "staged",
     "Stage": "staged",
+    "each": "staged",
+    "filter_trajectories": "staged",
     "staged_search": "staged",
-    "worth_training_on": "staged",
 }
 
 if TYPE_CHECKING:
-    from .staged import Attempt, Budget, Found, Stage, staged_search, worth_training_on
+    from .staged import (
+        Attempt,
+        Budget,
+        SearchResult,
+        Stage,
+        each,
+        filter_trajectories,
+        staged_search,
+    )
 
 
 def __getattr__(name: str) -> Any:

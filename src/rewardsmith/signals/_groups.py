@@ -109,8 +109,8 @@ def check_weights(rubric: Reward) -> None:
     for name, weight in weights.items():
         if weight <= 0:
             raise ValueError(
-                f"verpo: criterion {name!r} has the weight {weight:g}, and would be paid for like any "
-                "other: turn a penalty round (1 - r), or leave it out and add it to the whole"
+                f"verpo: criterion {name!r} has the weight {weight:g}, and would be paid for like "
+                "any other: turn a penalty round (1 - r), or leave it out and add it to the whole"
             )
 
 
@@ -144,8 +144,7 @@ def groups_of(
         fault = _fault(rows, read, tasks, tests)
         if not fault:
             own = MISSING if tasks is None else tasks[rows[0]]
-            named = tasks is not None and tests is not None
-            group = Group(rows, own, _digest(tests[rows[0]]) if named else "")
+            group = Group(rows, own, "" if tests is None else _digest(tests[rows[0]]))
             fault = _other_tests(group, len(read.marks[rows[0]]), here, memory)
         if fault:
             read.refuse(rows, Status.FAILED, fault)
@@ -195,11 +194,10 @@ def _other_tests(
     """
     if group.task is MISSING:
         return None
-    before = memory.get(group.task)
-    known, tests = size, group.tests
+    before, known, tests = memory.get(group.task), size, group.tests
     if before is not None and before.tests == group.tests:
         known = len(before.rates)
-    if known == size:
+    if known == size:  # what the memory refuses is not what others are held to
         known, tests = here.setdefault(group.task, (size, group.tests))
     if known != size:
         return f"task {group.task!r} has {size} tests here and had {known} before"

@@ -77,6 +77,8 @@ class Compiles(_Measure):
 class Lint(_Measure):
     """``max(0, 1 - complaints / statements)``, by pyflakes: names unknown or unused, and the like.
 
+    Of ``setup`` neither counts.
+
     A program that does not parse earns 0. It is not run. ``info["why"]`` tells the first three.
     It says nothing of whether the program is right, and short programs are easily clean: give it
     a small weight.
@@ -116,6 +118,8 @@ class Lint(_Measure):
 @method("coverage", kind="signal")
 class Coverage(_Measure):
     """For completions that are tests: the share of a program's lines that they reach.
+
+    Lines that run when the program is loaded do not count, and tests that hold no assertion earn 0.
 
     Tests are statements that assert, functions ``test...``, or both. Tests that fail on the
     program, which is taken for right, earn 0. Lines are counted by coverage.py where the tests run,

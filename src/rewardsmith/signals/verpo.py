@@ -134,10 +134,9 @@ class VeRPO(Reward):
                 told[row] = shares
         lone = sum(len(group.rows) == 1 and self._before(group) is None for group in groups)
         if lone:
-            warnings.warn(
+            _warn(
                 f"verpo: {lone} of {len(groups)} groups have one row with a score, where all tests "
-                "weigh the same; give the rollouts `group`, and several completions of a prompt",
-                stacklevel=_level_outside(),
+                "weigh the same; give the rollouts `group`, and several completions of a prompt"
             )
         return self._scores(read, outcome, local, told)
 
@@ -220,13 +219,17 @@ class VeRPO(Reward):
         )
 
 
-def _level_outside() -> int:
-    """The stack level, for a warning of the caller, of the line that made a reward score.
+def _warn(message: str) -> None:
+    """Warn of the line that made a reward score.
 
     How many frames lie between depends on whether it is scored by itself, in a sum or by ``learn``.
     """
     own = {__name__.partition(".")[0], "torch", "jaxtyping"}
-    level, frame = 1, sys._getframe(1)
+    frame = sys._getframe()
     while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in own:
-        level, frame = level + 1, frame.f_back
-    return level
+        frame = frame.f_back
+    seen = frame.f_globals.setdefault("__warningregistry__", {})
+    name, line = frame.f_code.co_filename, frame.f_lineno
+    warnings.warn_explicit(
+        message, UserWarning, name, line, frame.f_globals.get("__name__"), registry=seen
+    )

@@ -6,9 +6,8 @@ from typing import Any
 
 from .box import Box, Program
 from .bubblewrap import Setting
-from .guest.plain import decode
 from .limits import Limits
-from .programs import Clock, Raised, Result, called, ended, in_box, loaded, printable
+from .programs import Clock, Raised, Result, asked, ended, in_box, loaded, printable
 
 
 def run_asserts(
@@ -70,7 +69,7 @@ class _Judged:
         while True:
             letter, said = self._said(answer)
             if letter == "?":
-                answer = self._call(*decode(said))
+                answer = self._call(said)
             elif letter == "E":
                 # Tests may return before they are through.
                 return self._filled(Result("failed", "the tests ended before it"))
@@ -102,13 +101,14 @@ class _Judged:
         words = said.decode("utf-8", "replace")
         return words if letter == "B" else f"the tests end the process that they run in: {words}"
 
-    def _call(self, name: str, args: list[Any], keywords: dict[str, Any]) -> tuple[str, Any, Any]:
+    def _call(self, request: bytes) -> tuple[str, Any, Any]:
+        """Pass a call on to the program, and what came of it back; neither is read here."""
         self.asked = True
-        result, value = called(self.program, name, args, keywords, self.clock, changes=True)
+        result, said = asked(self.program, request, self.clock)
         if result.status == "timeout":
             self.clock.begin()  # the tests go on
         if result.status == "passed":
-            return "value", *value
-        if isinstance(value, Raised):
-            return "raised", value.base, value.message
+            return "value", said, None
+        if isinstance(said, Raised):
+            return "raised", said.base, said.message
         return result.status, result.why, None

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 from weakref import finalize
 
-from .bubblewrap import GUEST, Setting, advice, installed, interpreter, start, walled
+from .bubblewrap import GUEST, Setting, advice, interpreter, packages, start, walled
 from .errors import SandboxError
 from .guest import zygote
 from .guest.frames import Closed, receive, send
@@ -56,7 +56,7 @@ class Box:
         self._end = finalize(self, _close, self._process, self._files)
         facts = {
             "filters": (b"", b"") if setting.unsafe else filters(),
-            "paths": installed() if setting.packages else [],
+            "paths": list(packages(setting).values()),
         }
         try:
             send(ours, marshal.dumps(facts))

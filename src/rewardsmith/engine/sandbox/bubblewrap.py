@@ -106,7 +106,7 @@ def walled(setting: Setting) -> list[str]:
     for name, value in _ENVIRONMENT.items():
         command += ["--setenv", name, value]
     bound = {path: path for path in _system(setting)}
-    bound |= {Path(folder): Path(folder) for folder in installed() if setting.packages}
+    bound |= {Path(real): Path(there) for real, there in packages(setting).items()}
     bound[GUEST] = Path("/opt/guest")
     # What lies above them would be for their owner alone, who is somebody else for programs.
     for folder in sorted({above for path in bound.values() for above in path.parents[:-1]}):
@@ -142,10 +142,14 @@ def interpreter() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
-def installed() -> list[str]:
-    """The folders of the packages that this Python imports."""
+def packages(setting: Setting) -> dict[str, str]:
+    """The folders of what is installed here, and where programs find them."""
+    if not setting.packages:
+        return {}
     names = ("site-packages", "dist-packages")
-    return [path for path in sys.path if Path(path).name in names and Path(path).is_dir()]
+    found = [path for path in sys.path if Path(path).name in names and Path(path).is_dir()]
+    # Not where they are: that may be below a folder which is a program's own, such as /tmp.
+    return {path: path if setting.unsafe else f"/opt/packages/{k}" for k, path in enumerate(found)}
 
 
 def advice(said: str) -> str:

@@ -38,7 +38,8 @@ def lint(
     verdict = compiles(completion, setup, limits=limits, unsafe=unsafe)
     if not verdict.value:
         return verdict
-    result, found = _measured("complaints", [whole(setup, code_of(completion))], limits, unsafe)
+    program = [whole(setup, code_of(completion)), len(setup.splitlines())]
+    result, found = _measured("complaints", program, limits, unsafe)
     if result.status == "failed":  # the linter did, for the program is read and not run
         raise SandboxError(f"pyflakes: {result.why}")
     if result.status != "passed":
@@ -59,26 +60,32 @@ def coverage(
     """The share of a program's lines that the tests in a completion reach; 0 if they fail."""
     if not isinstance(program, str):
         raise ValueError(f"the program is {type(program).__name__}, not text")
-    lines = _lines_of(program, limits, unsafe)
-    result, found = _measured("covered", [program, code_of(completion)], limits, unsafe)
+    loaded, lines = _lines_of(program, limits, unsafe)
+    tests = code_of(completion)
+    if "assert" not in tests:
+        return Verdict(0.0, "the tests hold no assertion")
+    result, found = _measured("covered", [program, tests], limits, unsafe)
     if result.status != "passed":
         return Verdict(0.0, f"{result.status}: {result.why}")
     # Tests may have put anything into the place of what is measured.
-    reached, why = found[0], found[2] if len(found) == 3 else ""
-    if why or type(reached) is not int or not 0 <= reached <= lines:
+    reached, why = found[0], found[2] if len(found) == 3 else "what they reach cannot be read"
+    if why or type(reached) is not int or not loaded <= reached <= lines:
         return Verdict(0.0, f"the tests fail: {why}"[:500])
-    return Verdict(reached / lines, f"{reached} of {lines} lines")
+    told = f"{reached - loaded} of {lines - loaded} lines"
+    return Verdict((reached - loaded) / (lines - loaded), told)
 
 
-def _lines_of(program: str, limits: Mapping[str, Any] | None, unsafe: bool) -> int:
-    """How many lines there are to reach, counted without the tests."""
+def _lines_of(program: str, limits: Mapping[str, Any] | None, unsafe: bool) -> tuple[int, int]:
+    """How many lines run when a program is loaded, of how many, counted without the tests."""
     result, found = _measured("covered", [program, ""], limits, unsafe)
     if result.status != "passed":
         raise ValueError(f"the program does not run by itself: {result.why}")
-    _, lines, why = found
-    if why or not lines:
-        raise ValueError(f"the program does not run by itself: {why or 'it has no lines'}")
-    return int(lines)
+    loaded, lines, why = found
+    if why:
+        raise ValueError(f"the program does not run by itself: {why}")
+    if loaded == lines:
+        raise ValueError("the program holds nothing that tests could reach")
+    return int(loaded), int(lines)
 
 
 def _measured(

@@ -3,7 +3,7 @@
 import json
 import marshal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -243,36 +243,22 @@ def ended(kind: str, said: bytes, clock: Clock) -> Result:
     return Result("failed" if kind == "F" else "crashed", said.decode("utf-8", "replace"))
 
 
-def called(
-    program: Program,
-    name: str,
-    args: Sequence[Any],
-    keywords: Mapping[str, Any],
-    clock: Clock,
-    changes: bool,
-) -> tuple[Result, Any]:
-    """Call a function: ``passed`` and ``[value, arguments]``, or how it ended."""
+def asked(program: Program, request: Any, clock: Clock) -> tuple[Result, bytes | Raised]:
+    """Call a function: ``passed`` and the result as it was sent, or how it ended."""
     left = clock.left()
     if left <= 0:
-        return clock.timeout(), None
-    request = marshal.dumps((name, list(args), dict(keywords), changes))
-    kind, said = program.ask(request, left)
+        return clock.timeout(), b""
+    kind, said = program.ask(marshal.dumps(request), left)
     if kind != "=":
-        return ended(kind, said, clock), None
+        return ended(kind, said, clock), b""
     letter, said = said[:1], said[1:]
     if letter == b"=":
-        try:
-            value, now = decode(said)
-        except (NotPlainError, TypeError, ValueError) as error:
-            return Result("failed", f"what it returned {error}"), None
-        if changes and not (type(now) is list and len(now) == len(args)):
-            return Result("failed", "what it returned cannot be read"), None
-        return Result("passed"), (value, now)
+        return Result("passed"), said
     if letter == b"u":
-        return Result("failed", f"what it returned: {said.decode('utf-8', 'replace')[:200]}"), None
+        return Result("failed", f"what it returned: {said.decode('utf-8', 'replace')[:200]}"), b""
     raised = Raised.of(said)
     if letter == b"n":
-        return Result("failed", raised.message), None
+        return Result("failed", raised.message), b""
     return Result("failed", f"it raised {raised}"), raised
 
 
@@ -284,13 +270,19 @@ def _checked_call(
     clock: Clock,
 ) -> Result:
     clock.begin()
-    result, value = called(program, name, test.args, test.keywords, clock, changes=False)
-    if result.status != "passed" or same(value[0], test.expected):
+    result, said = asked(program, (name, list(test.args), dict(test.keywords)), clock)
+    if result.status != "passed" or not isinstance(said, bytes):
+        return result
+    try:
+        value, _ = decode(said)
+    except (NotPlainError, TypeError, ValueError) as error:
+        return Result("failed", f"what it returned: {error}")
+    if same(value, test.expected):
         return result
     wrapped = test.or_its_item and isinstance(test.expected, list) and len(test.expected) == 1
-    if wrapped and same(value[0], test.expected[0]):
+    if wrapped and same(value, test.expected[0]):
         return result
-    return Result("failed", f"returned {_short(value[0])}, expected {_short(test.expected)}")
+    return Result("failed", f"returned {_short(value)}, expected {_short(test.expected)}")
 
 
 def _once(

@@ -5,7 +5,16 @@ from functools import partial
 from typing import Any, TypeGuard, cast
 
 from ...rules.marks import marked
-from ...rules.unit_tests import Asserts, Call, Run, code_of, read_tests, same_output, same_value
+from ...rules.unit_tests import (
+    Asserts,
+    Call,
+    Run,
+    code_of,
+    names_in,
+    read_tests,
+    same_output,
+    same_value,
+)
 from ...rules.verdict import Verdict
 from .asserts import run_asserts
 from .bubblewrap import Setting
@@ -60,13 +69,16 @@ def grade(
             run_scripts(source, cases, output, command=command, limits=bounds, setting=setting),
             score,
         )
-    source = whole(setup, code_of(completion))
+    function = name or entry
+    names = {function, "Solution"} if function else set()
+    if isinstance(cases, Asserts) and not entry:
+        names = names_in(cases.code)
+    source = whole(setup, code_of(completion, names=names))
     if isinstance(cases, Asserts):
         results = run_asserts(source, cases.code, entry, setup, limits=bounds, setting=setting)
     elif runs(cases):
         results = run_scripts(source, cases, output, limits=bounds, setting=setting)
     else:
-        function = name or entry
         if not function:
             raise ValueError("no name of the function to call: give the column of names, entry")
         calls = cast(list[Call], cases)

@@ -10,11 +10,15 @@ import json
 import marshal
 import socket
 import sys
+from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import Any, TypeGuard
+from typing import Any
 
+from . import reading
 from .frames import receive, send
-from .plain import NotPlainError, encode
+from .plain import NotPlainError, decode, encode
+
+_ONLY_PLAIN = "only plain data, no objects of its classes, leaves the process of the program"
 
 
 class _Over(BaseException):
@@ -42,6 +46,8 @@ def run(channel: socket.socket, job: dict[str, Any]) -> None:
 class _Checks:
     def __init__(self, channel: socket.socket) -> None:
         self.channel, self.asked = channel, False
+        self.over: tuple[str, str] | None = None
+        """How the program ended in this test, whatever the test makes of that."""
         self.done: list[tuple[int, str, str]] = []
         """Outcomes that the host does not know yet: they travel with what it is asked next."""
 
@@ -62,22 +68,19 @@ class _Checks:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise _Broken(f"the tests do not parse: {error}") from None
         check = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"]
-        body = check[-1].body if check else tree.body
-        whys = _split(body)
         if check and entry is None:
             raise _Broken("tests with a function check need the name of what they test")
-        space["__test__"] = lambda k: _Test(self, k, whys[k])
-        names = _unknown(tree, space) if entry is None else {entry}
-        if lost := _objects_used(tree, names):
-            raise _Broken(
-                f"the tests use {lost} of what the program returns: only plain data, no objects of "
-                "its classes, leaves the process of the program"
-            )
-        space.update({name: self._stand_in(name) for name in names})
-        if not names:
-            raise _Broken("the tests call nothing that they do not define")
+        whys = reading.split(tree.body, check[-1].body if check else tree.body)
         if not whys:
-            raise _Broken("the tests hold no assertion")
+            raise _Broken("the tests hold no assertion (unittest and pytest.raises are not known)")
+        names = self._names(tree, space, entry)
+        own = {entry} | {arg.arg for each in check for arg in each.args.args}
+        if isinstance(space.get(entry or ""), type):
+            raise _Broken(f"{entry} is a class: {_ONLY_PLAIN}")
+        if lost := reading.objects_used(tree, {name for name in names | own if name}):
+            raise _Broken(f"the tests use {lost} of what the program returns: {_ONLY_PLAIN}")
+        space["__test__"] = lambda k: _Test(self, k, whys[k])
+        space.update({name: self._stand_in(name) for name in names})
         self.say(b"U", json.dumps(len(whys)).encode())
         code = compile(ast.fix_missing_locations(tree), "tests.py", "exec", dont_inherit=True)
         at = _Test(self, -1, "")
@@ -85,6 +88,19 @@ class _Checks:
             exec(code, space)
             if check:
                 space["check"](space[entry or ""])
+
+    def _names(self, tree: ast.Module, space: dict[str, Any], entry: str | None) -> set[str]:
+        """What is to stand in for functions of the program; modules that nobody imports are."""
+        called, used = reading.unknown(tree, space)
+        for name in (called | used) & sys.stdlib_module_names:
+            # The program may have imported it, and HumanEval's tests run among its names.
+            space[name] = import_module(name)
+        names = called - sys.stdlib_module_names | ({entry} if entry else set())
+        if lost := used - names - sys.stdlib_module_names:
+            raise _Broken(f"the tests use {sorted(lost)[0]}, which nothing defines")
+        if not names:
+            raise _Broken("the tests call nothing that they do not define")
+        return names
 
     def say(self, letter: bytes, message: bytes) -> Any:
         """Tell the host what is done, and something else; what it answers."""
@@ -101,17 +117,27 @@ class _Checks:
                     raise
                 raise _Broken(f"a test gives {name} what cannot be sent: {error}") from None
             self.asked = True
-            kind, value, now = self.say(b"?", request)
+            kind, value, message = self.say(b"?", request)
             if kind == "value":
-                for mine, changed in zip(args, now, strict=True):
-                    _become(mine, changed)
-                return value
+                return self._returned(value, args)
             if kind == "raised":
-                raise _error(value, now)
+                raise _error(value, message)
+            self.over = (kind, value)
             raise _Over(kind, value)
 
         candidate.__name__ = candidate.__qualname__ = name
         return candidate
+
+    def _returned(self, said: bytes, args: tuple[Any, ...]) -> Any:
+        """What a function returned; what it did to its arguments is done to those of the test."""
+        try:
+            value, changed = decode(said)
+            for place, now in changed.items():
+                _become(args[place], now)
+        except (NotPlainError, TypeError, LookupError, ValueError, AttributeError) as error:
+            self.over = ("failed", f"what it returned: {error}")
+            raise _Over(*self.over) from None
+        return value
 
 
 class _Test:
@@ -131,16 +157,16 @@ class _Test:
     ) -> bool:
         if isinstance(error, _Broken):
             return False
-        status, why = "passed", ""
-        if isinstance(error, _Over):
-            status, why = error.args
-        elif error is not None:
+        status, why = self.checks.over or ("passed", "")
+        if self.checks.over is None and error is not None:
             why = f"{type(error).__name__} {error}".strip()
             if not self.checks.asked:
-                raise _Broken(f"a test fails before it calls anything: {self.why} {why}") from None
+                told = f"{self.why}: {why}" if self.why else why
+                raise _Broken(f"a test fails before it calls anything: {told}") from None
             status, why = "failed", f"{self.why} {why}".strip()
         if error is not None or self.number >= 0:
             self.checks.done.append((self.number, status, why[:300]))
+            self.checks.over = None
         return True
 
 
@@ -162,81 +188,6 @@ def _setup(source: str) -> Any:
         return compile(source, "setup.py", "exec", dont_inherit=True)
     except SyntaxError:
         return compile(source + "\n    pass\n", "setup.py", "exec", dont_inherit=True)
-
-
-def _split(body: list[ast.stmt]) -> list[str]:
-    """Put each statement that asserts into a test of its own; what it says, in their order."""
-    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
-    asserting = {f.name for f in functions if any(map(_asserts, ast.walk(f)))}
-    called = {n.id for node in body for n in ast.walk(node) if isinstance(n, ast.Name)}
-    for function in functions:
-        # As pytest has it: nobody calls them.
-        if function.name.startswith("test") and function.name in asserting - called:
-            call = ast.Call(ast.Name(function.name, ast.Load()), [], [])
-            body.append(ast.Expr(call))
-    whys: list[str] = []
-    for k, statement in enumerate(body):
-        if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            continue
-        nodes = list(ast.walk(statement))
-        calls = {n.func.id for n in nodes if isinstance(n, ast.Call) and _is_name(n.func)}
-        if not any(map(_asserts, nodes)) and not calls & asserting:
-            continue
-        call = ast.Call(ast.Name("__test__", ast.Load()), [ast.Constant(len(whys))], [])
-        body[k] = ast.With([ast.withitem(call)], [statement])
-        whys.append(ast.unparse(statement)[:200])
-    return whys
-
-
-def _asserts(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Assert):
-        return False
-    # `assert True` tests nothing.
-    return not (isinstance(node.test, ast.Constant) and node.test.value)
-
-
-def _is_name(node: ast.AST) -> TypeGuard[ast.Name]:
-    return isinstance(node, ast.Name)
-
-
-def _objects_used(tree: ast.Module, names: set[str]) -> str:
-    """An attribute, which plain data do not have, of what functions of the program return."""
-    results: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and _calls(node.value, names):
-            results |= {target.id for target in node.targets if _is_name(target)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr not in _ATTRIBUTES:
-            of = node.value
-            if _calls(of, names) or (_is_name(of) and of.id in results):
-                return f".{node.attr}"
-    return ""
-
-
-def _calls(node: ast.AST, names: set[str]) -> bool:
-    return isinstance(node, ast.Call) and _is_name(node.func) and node.func.id in names
-
-
-_PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
-_ATTRIBUTES = {name for kind in _PLAIN for name in dir(kind)}
-
-
-def _unknown(tree: ast.Module, space: dict[str, Any]) -> set[str]:
-    """Names that are called, and that neither the tests, the setup nor Python define."""
-    known = {*space, *dir(builtins)}
-    called = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            known.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            known.add(node.name)
-        elif isinstance(node, ast.arg):
-            known.add(node.arg)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.Call) and _is_name(node.func):
-            called.add(node.func.id)
-    return called - known
 
 
 def _become(mine: Any, changed: Any) -> None:

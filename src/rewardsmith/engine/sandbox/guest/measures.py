@@ -19,14 +19,26 @@ def compiled(code: str) -> str:
     return ""
 
 
-def complaints(code: str) -> tuple[int, list[str]]:
-    """How many statements a program has, and what pyflakes has to say of it."""
+def complaints(code: str, given: int) -> tuple[int, list[str]]:
+    """How many statements a program has, and what pyflakes has to say of it.
+
+    Args:
+        code: the program.
+        given: how many lines of it were given: what is wrong there, or is there too, is not its.
+    """
     from pyflakes.checker import Checker
+    from pyflakes.messages import RedefinedWhileUnused
 
     tree = ast.parse(code)
     found = sorted(Checker(tree, filename=_FILE).messages, key=lambda m: (m.lineno, m.col))
-    told = [f"line {m.lineno}: {m.message % m.message_args}" for m in found]
-    return sum(isinstance(node, ast.stmt) for node in ast.walk(tree)), told
+    told = [
+        f"line {m.lineno}: {m.message % m.message_args}"
+        for m in found
+        if m.lineno > given
+        and not (isinstance(m, RedefinedWhileUnused) and m.message_args[1] <= given)
+    ]
+    statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+    return sum(node.lineno > given for node in statements), told
 
 
 def covered(program: str, tests: str) -> tuple[int, int, str]:

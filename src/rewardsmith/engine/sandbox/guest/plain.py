@@ -6,12 +6,21 @@ that says it equals everything does not travel, and nothing in the text is run.
 
 import json
 import time
+from collections import deque
+from decimal import Decimal
+from fractions import Fraction
+from itertools import islice
+from types import GeneratorType
 from typing import Any
 
 _DEEPEST = 100
 _LONG = 8192
 """Bits of integers that are written in base 16, which takes no time to read."""
-_SLICE, _SECONDS = 500, 0.5
+_ITERATED: tuple[type, ...] = (range, map, filter, zip, enumerate, reversed, deque, GeneratorType)
+_ITERATED += (type({}.keys()), type({}.values()), type({}.items()))
+_MOST = 100_000
+"""Items of what may have no end."""
+_SLICE, _SECONDS = 500, 0.3
 """Keys that are put in between two looks at the clock, and processor time for all of them."""
 
 
@@ -20,9 +29,10 @@ class NotPlainError(ValueError):
 
 
 def encode(value: Any) -> bytes:
-    """None, bool, int, float, complex, str, bytes, list, tuple, dict, set and frozenset as JSON.
+    """None, numbers, str, bytes, list, tuple, dict, set and frozenset as JSON.
 
-    A subclass of one (Counter, a named tuple) is written as that one.
+    A subclass of one (Counter, a named tuple) is written as that one; ranges, generators, views of
+    dicts and the like as lists.
 
     Raises:
         NotPlainError: another type, or data that is too deep.
@@ -31,7 +41,11 @@ def encode(value: Any) -> bytes:
         return json.dumps(_tagged(value, 0)).encode("ascii")
     except NotPlainError:
         raise
-    except (ValueError, RecursionError) as error:  # an integer of too many digits, for one
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # an integer of too many digits, for one
         raise NotPlainError(str(error)) from None
 
 
@@ -87,6 +101,13 @@ def _tagged(value: Any, depth: int) -> Any:
         return {"s": [_tagged(item, depth + 1) for item in set.__iter__(value)]}
     if issubclass(kind, frozenset):
         return {"f": [_tagged(item, depth + 1) for item in frozenset.__iter__(value)]}
+    if issubclass(kind, Decimal | Fraction):
+        return {"n": [kind.__name__, str(value)]}
+    if issubclass(kind, _ITERATED):
+        items = list(islice(value, _MOST + 1))
+        if len(items) > _MOST:
+            raise NotPlainError(f"it is a {kind.__name__} of more than {_MOST:,} items")
+        return [_tagged(item, depth + 1) for item in items]
     if kind.__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
         return _tagged(value.tolist(), depth + 1)
     raise NotPlainError(f"it holds a {kind.__module__}.{kind.__qualname__}, which is no plain data")
@@ -114,6 +135,8 @@ class _Reader:
             return held.encode("latin-1")
         if tag == "c":
             return complex(*held)
+        if tag == "n":
+            return {"Decimal": Decimal, "Fraction": Fraction}[held[0]](held[1][:10_000])
         if tag == "d":
             below = depth + 1
             pairs = [(self.untagged(k, below), self.untagged(v, below)) for k, v in held]
