@@ -79,9 +79,9 @@ class VeRPO(Reward):
             ``names``, tests that change and are as many as before get the rates of those before.
         task: the column that names the task; read if there is momentum.
         names: a column that says which tests a row was given, such as that of the tests
-            themselves. The rows of a group, and the groups of a task in a batch, must agree in it;
-            where it changes between batches, the task's memory begins anew. Without, only their
-            number is compared.
+            themselves. The rows of a group must agree in it and, with momentum, the groups of a
+            task in a batch; where it changes between batches, the task's memory begins anew.
+            Without, only their number is compared.
 
     Raises:
         ValueError: options out of range, tests that score steps, or a rubric with a weight that is

@@ -70,8 +70,8 @@ class _Checks:
         check = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"]
         if check and entry is None:
             raise _Broken("tests with a function check need the name of what they test")
-        whys = reading.split(tree.body, check[-1].body if check else tree.body)
-        if not whys:
+        parts = reading.split(tree.body, check[-1].body if check else tree.body)
+        if not parts:
             raise _Broken("the tests hold no assertion (unittest and pytest.raises are not known)")
         names = self._names(tree, space, entry)
         own = {entry} | {arg.arg for each in check for arg in each.args.args}
@@ -79,11 +79,11 @@ class _Checks:
             raise _Broken(f"{entry} is a class: {_ONLY_PLAIN}")
         if lost := reading.objects_used(tree, {name for name in names | own if name}):
             raise _Broken(f"the tests use {lost} of what the program returns: {_ONLY_PLAIN}")
-        space["__test__"] = lambda k: _Test(self, k, whys[k])
+        space["__test__"] = lambda k: _Test(self, k, parts[k])
         space.update({name: self._stand_in(name) for name in names})
-        self.say(b"U", json.dumps(len(whys)).encode())
+        self.say(b"U", json.dumps(len(parts)).encode())
         code = compile(ast.fix_missing_locations(tree), "tests.py", "exec", dont_inherit=True)
-        at = _Test(self, -1, "")
+        at = _Test(self, -1)
         with at:
             exec(code, space)
             if check:
@@ -143,8 +143,8 @@ class _Checks:
 class _Test:
     """One test: what happens inside is its outcome."""
 
-    def __init__(self, checks: _Checks, number: int, why: str) -> None:
-        self.checks, self.number, self.why = checks, number, why
+    def __init__(self, checks: _Checks, number: int, part: ast.stmt | None = None) -> None:
+        self.checks, self.number, self.part = checks, number, part
 
     def __enter__(self) -> None:
         pass
@@ -160,10 +160,11 @@ class _Test:
         status, why = self.checks.over or ("passed", "")
         if self.checks.over is None and error is not None:
             why = f"{type(error).__name__} {error}".strip()
+            said = "" if self.part is None else ast.unparse(self.part)[:200]
             if not self.checks.asked:
-                told = f"{self.why}: {why}" if self.why else why
+                told = f"{said}: {why}" if said else why
                 raise _Broken(f"a test fails before it calls anything: {told}") from None
-            status, why = "failed", f"{self.why} {why}".strip()
+            status, why = "failed", f"{said} {why}".strip()
         if error is not None or self.number >= 0:
             self.checks.done.append((self.number, status, why[:300]))
             self.checks.over = None

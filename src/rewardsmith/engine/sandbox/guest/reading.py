@@ -6,8 +6,8 @@ from collections.abc import Container
 from typing import TypeGuard
 
 
-def split(module: list[ast.stmt], body: list[ast.stmt]) -> list[str]:
-    """Put each statement that asserts into ``with __test__(k)``; what they say, in their order.
+def split(module: list[ast.stmt], body: list[ast.stmt]) -> list[ast.stmt]:
+    """Put each statement that asserts into ``with __test__(k)``; these, in their order.
 
     Args:
         module: all statements at the top; functions there that assert make tests of their calls.
@@ -21,17 +21,17 @@ def split(module: list[ast.stmt], body: list[ast.stmt]) -> list[str]:
         # As pytest has it: nobody calls them.
         if function.name.startswith("test") and function.name in asserting - called:
             body.append(ast.Expr(ast.Call(ast.Name(function.name, ast.Load()), [], [])))
-    whys: list[str] = []
+    tests: list[ast.stmt] = []
     for k, statement in enumerate(body):
         if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
             continue
         inside = list(ast.walk(statement))
         calls = {n.func.id for n in inside if isinstance(n, ast.Call) and _is_name(n.func)}
         if any(map(_asserts, inside)) or calls & asserting:
-            test = ast.Call(ast.Name("__test__", ast.Load()), [ast.Constant(len(whys))], [])
+            test = ast.Call(ast.Name("__test__", ast.Load()), [ast.Constant(len(tests))], [])
             body[k] = ast.With([ast.withitem(test)], [statement])
-            whys.append(ast.unparse(statement)[:200])
-    return whys
+            tests.append(statement)
+    return tests
 
 
 def unknown(tree: ast.Module, space: Container[str]) -> tuple[set[str], set[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import supervisor, walls
 from .family import Family
-from .frames import receive, send
+from .frames import Closed, receive, send
 
 _OFTEN = ["bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq"]
 _OFTEN += ["itertools", "math", "operator", "queue", "random", "re", "statistics", "string"]
@@ -43,12 +43,18 @@ def main(control: socket.socket, isolated: bool) -> None:
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D"))
     os.environ["PWD"] = "/tmp"  # where programs start
     gc.freeze()
+    user, group = os.getuid(), os.getgid()
     while True:
         message, channels, _, _ = socket.recv_fds(control, 1, 1)
         if not message:
             return
         channel = socket.socket(fileno=channels[0])
-        if os.fork():
+        try:
+            pid = walls.fork_apart() if isolated else os.fork()
+        except OSError as error:
+            _tell(channel, error)
+            continue
+        if pid:
             channel.close()
             continue
         control.close()
@@ -56,7 +62,11 @@ def main(control: socket.socket, isolated: bool) -> None:
         # Process 1 is only reached by signals that it has handlers for, and this is Python's own.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
+            if isolated:
+                walls.map_user(user, group)
             _begin(channel, facts, isolated)
+        except OSError as error:
+            _tell(channel, error)
         finally:
             os._exit(0)
 
@@ -64,21 +74,21 @@ def main(control: socket.socket, isolated: bool) -> None:
 def _begin(channel: socket.socket, facts: dict[str, Any], isolated: bool) -> None:
     job: dict[str, Any] = marshal.loads(receive(channel))
     family = None
-    try:
-        if isolated:
-            walls.enter_namespaces()
-            family = Family()
-            walls.private_folders(job["walls"]["disk"])
-        else:
-            os.chdir(job["folder"])
-        walls.limit(job["walls"])
-        if isolated:
-            walls.give_up_privileges(facts["filters"][0])
-    except OSError as error:
-        send(channel, b"!" + f"{type(error).__name__}: {error}".encode())
-        return
+    if isolated:
+        family = Family()
+        walls.private_folders(job["walls"]["disk"])
+    else:
+        os.chdir(job["folder"])
+    walls.limit(job["walls"])
+    if isolated:
+        walls.give_up_privileges(facts["filters"][0])
     job["filter"] = facts["filters"][1]
     supervisor.run(channel, job, family)
+
+
+def _tell(channel: socket.socket, error: OSError) -> None:
+    with suppress(Closed), channel:
+        send(channel, b"!" + f"{type(error).__name__}: {error}".encode())
 
 
 def boot(control: int, isolated: bool) -> None:
