@@ -228,7 +228,10 @@ def attack():
 """
     by_name, by_pair = inside(source)
     assert by_name[0] == "refused"
-    assert by_pair[1] == ""
+    # The loopback of the sandbox, which leads to nobody, and where no socket can be made.
+    table = bytes.fromhex(by_pair[1])
+    names = {table[at : at + 16].rstrip(b"\0") for at in range(0, len(table), 40)}
+    assert names <= {b"lo"}
 
 
 def test_asks_for_a_socket_as_a_32_bit_program_would() -> None:
@@ -237,7 +240,7 @@ def test_asks_for_a_socket_as_a_32_bit_program_would() -> None:
 import mmap
 def attack():
     code = bytes.fromhex("53b867010000bb02000000b901000000ba00000000cd805bc3")  # socket by int 0x80
-    page = mmap.mmap(-1, 4096, prot=7)
+    page = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=7)
     page.write(code)
     at = ctypes.addressof(ctypes.c_char.from_buffer(page))
     return ctypes.CFUNCTYPE(ctypes.c_long)(at)()
