@@ -400,6 +400,29 @@ def test_tests_keep_nothing_for_each_other() -> None:
     assert run(NEXT, find) == ["passed"]
 
 
+@pytest.mark.parametrize(
+    "leave",
+    [
+        "import collections\ncollections.left = 1",
+        "import math as m\nsetattr(m, 'left', 1)",
+        "import random\nrandom.seed(7)",
+        "from sys import modules\nmodules['left'] = 1",
+        "left = eval('__builtins__')\nleft['left'] = 1",
+        "f.__globals__['left'] = 1",
+        "import decimal\ndecimal.getcontext().prec = 3",
+    ],
+)
+def test_tests_that_may_leave_something_are_alone(leave: str) -> None:
+    find = (
+        "import builtins, collections, decimal, math, random, sys\n"
+        "left = [hasattr(m, 'left') for m in (builtins, collections, math)]\n"
+        "left += ['left' in sys.modules, decimal.getcontext().prec == 3]\n"
+        "assert (f(1), left, random.random()) == (2, [False] * 5, 0.8444218515250481)\n"
+    )
+    assert run(NEXT, f"{leave}\nassert f(1) == 2") == ["passed"]
+    assert run(NEXT, find) == ["passed"]
+
+
 def test_programs_find_nothing_of_the_tests() -> None:
     source = (
         "import gc, sys\n"

@@ -38,9 +38,12 @@ def run_asserts(
         with box.open({"kind": "calls", "source": source}, limits) as program:
             clock = Clock(limits)
             failed = loaded(program, clock)
-            judge = box.judge(limits)
-            judge.ask(None, limits.test)
-            return _Judged(program, judge, clock, failed).results(setup, tests, entry)
+            with box.judging(limits) as judge:
+                judged = _Judged(program, judge, clock, failed)
+                try:
+                    return judged.results(setup, tests, entry)
+                finally:
+                    judge.waits = judged.over
 
     return in_box(setting, work)
 
@@ -53,21 +56,24 @@ class _Judged:
     ) -> None:
         self.program, self.judge, self.clock, self.failed = program, judge, clock, failed
         self.asked, self.total = False, 0
+        self.over = False
+        """Whether the judge is through, as if it had never begun."""
         self.found: list[Result] = []
 
     def results(self, setup: str, tests: str, entry: str | None) -> list[Result]:
         # Reading the tests is not on the program's time.
         seconds = self.clock.limits.test
-        letter, said = self._said({"setup": setup, "tests": tests, "entry": entry}, seconds)
+        told = {"setup": setup, "tests": tests, "entry": entry, "count": self.failed is not None}
+        letter, said = self._said(told, seconds)
         if letter != "U":
             raise ValueError(self._trouble(letter, said))
         self.total = int(said)
-        if self.failed is not None:
-            return [self.failed] * self.total
         answer: Any = None
         self.clock.begin()
         while True:
-            letter, said = self._said(answer)
+            letter, said = self._said(answer, seconds if self.failed else None)
+            if self.failed is not None:
+                return [self.failed] * self.total
             if letter == "?":
                 answer = self._call(said)
             elif letter == "E":
@@ -81,10 +87,12 @@ class _Judged:
 
     def _said(self, answer: Any, seconds: float | None = None) -> tuple[str, bytes]:
         left = self.clock.left() if seconds is None else seconds
+        self.over = False
         kind, said = self.judge.ask(marshal.dumps(answer), max(left, 0.0))
         if kind != "=":
             return kind, said
         done, _, message = said[1:].partition(b"\n")
+        self.over = said[:1] == b"E" and message == b"clean"
         for number, status, why in json.loads(done):
             self.clock.begin()
             result = Result(status, printable(why))

@@ -7,7 +7,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 from weakref import finalize
@@ -22,6 +23,8 @@ from .seccomp import filters
 _BOOT = "import sys; sys.path.insert(0, {!r}); from guest.zygote import {}; {}({}, {})"
 _GRACE = 2.0
 """Seconds that the supervisor has over the deadline that it keeps itself."""
+_LOTS = 100
+"""Lots of tests that share a process."""
 _START = 20.0
 """Seconds that a sandbox may take to start a program."""
 
@@ -51,6 +54,7 @@ class Box:
             raise SandboxError(advice(said)) from error
         self._control = ours
         self._judge: Program | None = None
+        self._judged = 0
         ours.settimeout(_START)
         self._files: list[Any] = [ours, self._errors]
         self._end = finalize(self, _close, self._process, self._files)
@@ -67,14 +71,23 @@ class Box:
         """Start a program."""
         return Program(self, job, limits)
 
-    def judge(self, limits: Limits) -> "Program":
-        """Where tests run that are code; it stays, and every run of tests is a new process."""
-        if self._judge is None or self._judge.limits != limits:
-            if self._judge is not None:
-                self._judge.close()
-            self._judge = self.open({"kind": "tests"}, limits)
-            self._files.append(self._judge.channel)
-        return self._judge
+    @contextmanager
+    def judging(self, limits: Limits) -> Iterator["Program"]:
+        """Where tests run that are code, ready for some.
+
+        The process is a new one, but after tests that can be seen to leave nothing behind.
+        """
+        judge = self._judge
+        if judge is None or judge.limits != limits:
+            if judge is not None:
+                judge.close()
+            judge = self._judge = self.open({"kind": "tests"}, limits)
+            self._files.append(judge.channel)
+        self._judged += 1
+        if not judge.waits or self._judged % _LOTS == 0:
+            judge.ask(None, limits.test)
+        judge.waits = False
+        yield judge
 
     def begin(self, channel: socket.socket) -> None:
         """Have a process forked for a program.
@@ -114,6 +127,8 @@ class Program:
 
     def __init__(self, box: Box, job: dict[str, Any], limits: Limits) -> None:
         self.box, self.limits = box, limits
+        self.waits = False
+        """Whether it is a judge that is through, as if it had never begun."""
         self._folder = tempfile.TemporaryDirectory() if box.setting.unsafe else None
         self.channel, theirs = socket.socketpair()
         try:

@@ -76,6 +76,30 @@ def objects_used(tree: ast.Module, names: set[str]) -> str:
     return ""
 
 
+def leaves_nothing(*trees: ast.Module) -> bool:
+    """Whether code can be seen to change nothing that outlives its own names."""
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Import):
+            bad = any(alias.name not in _HARMLESS for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            bad = node.module not in _HARMLESS
+        elif isinstance(node, ast.Attribute):
+            bad = not isinstance(node.ctx, ast.Load) or node.attr.startswith("__")
+        elif isinstance(node, ast.Subscript):
+            bad = not isinstance(node.ctx, ast.Load) and isinstance(node.value, ast.Attribute)
+        else:
+            bad = _is_name(node) and node.id in _REACHING
+        if bad:
+            return False
+    return True
+
+
+_HARMLESS = {"collections", "copy", "fractions", "functools", "hashlib", "heapq", "itertools"}
+_HARMLESS |= {"math", "operator", "random", "re", "string", "typing"}
+_REACHING = {"__builtins__", "__import__", "compile", "delattr", "eval", "exec", "globals", "open"}
+_REACHING |= {"setattr", "vars"}
+
+
 def _called(node: ast.AST, names: set[str]) -> str:
     """The function that is called there, if it is one of these."""
     if isinstance(node, ast.Call) and _is_name(node.func) and node.func.id in names:

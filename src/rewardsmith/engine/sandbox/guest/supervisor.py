@@ -142,7 +142,7 @@ class Program:
         while not message.complete:
             self._wait({session.fileno(): select.POLLIN}, deadline)
             message.take(session)
-        return bytes(message.body)
+        return message.body()
 
     def _run_once(self, stdin: bytes, deadline: float) -> bytes:
         """Run a script: exit code and what it raised as a line of JSON, then what it printed.

@@ -31,7 +31,7 @@ def main(control: socket.socket, isolated: bool) -> None:
         control: where they come from; what comes first are the facts of this sandbox.
         isolated: whether to put walls up.
     """
-    facts: dict[str, Any] = marshal.loads(receive(control))
+    facts: dict[str, Any] = marshal.loads(receive(control, more=True))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
     if isolated:
         walls.become_nobody()
@@ -72,7 +72,7 @@ def main(control: socket.socket, isolated: bool) -> None:
 
 
 def _begin(channel: socket.socket, facts: dict[str, Any], isolated: bool) -> None:
-    job: dict[str, Any] = marshal.loads(receive(channel))
+    job: dict[str, Any] = marshal.loads(receive(channel, more=True))
     family = None
     if isolated:
         family = Family()
