@@ -281,7 +281,7 @@ MUTANTS = [
     ),
     Mutant(
         "a program that ends its process has passed",
-        "engine/sandbox/programs.py",
+        "engine/sandbox/results.py",
         'return Result("failed" if kind == "F" else "crashed", said',
         'return Result("failed" if kind == "F" else "passed", said',
         PROGRAMS,

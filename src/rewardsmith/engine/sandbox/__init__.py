@@ -8,11 +8,11 @@ from .limits import Limits
 from .programs import (
     Command,
     Ran,
-    Result,
     run_calls,
     run_script,
     run_scripts,
 )
+from .results import Result
 
 __all__ = [
     "Call",

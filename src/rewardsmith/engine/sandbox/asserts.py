@@ -7,7 +7,8 @@ from typing import Any
 from .box import Box, Program
 from .bubblewrap import Setting
 from .limits import Limits
-from .programs import Clock, Raised, Result, asked, ended, in_box, loaded, printable
+from .programs import asked, in_box, loaded
+from .results import Clock, Raised, Result, ended, printable
 
 
 def run_asserts(
@@ -38,12 +39,11 @@ def run_asserts(
         with box.open({"kind": "calls", "source": source}, limits) as program:
             clock = Clock(limits)
             failed = loaded(program, clock)
-            with box.judging(limits) as judge:
-                judged = _Judged(program, judge, clock, failed)
-                try:
-                    return judged.results(setup, tests, entry)
-                finally:
-                    judge.waits = judged.over
+            judge = box.judge(limits)
+            judged = _Judged(program, judge, clock, failed)
+            results = judged.results(setup, tests, entry)
+            judge.waits = judged.over
+            return results
 
     return in_box(setting, work)
 

@@ -7,8 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from weakref import finalize
@@ -71,8 +70,7 @@ class Box:
         """Start a program."""
         return Program(self, job, limits)
 
-    @contextmanager
-    def judging(self, limits: Limits) -> Iterator["Program"]:
+    def judge(self, limits: Limits) -> "Program":
         """Where tests run that are code, ready for some.
 
         The process is a new one, but after tests that can be seen to leave nothing behind.
@@ -87,7 +85,7 @@ class Box:
         if not judge.waits or self._judged % _LOTS == 0:
             judge.ask(None, limits.test)
         judge.waits = False
-        yield judge
+        return judge
 
     def begin(self, channel: socket.socket) -> None:
         """Have a process forked for a program.

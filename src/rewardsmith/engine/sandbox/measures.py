@@ -9,7 +9,8 @@ from .bubblewrap import Setting
 from .errors import SandboxError
 from .guest import measures
 from .limits import Limits
-from .programs import Result, run_calls
+from .programs import run_calls
+from .results import Result
 from .unit_tests import whole
 
 

@@ -3,7 +3,7 @@
 import json
 import marshal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,15 +15,9 @@ from .errors import SandboxError
 from .guest.plain import NotPlainError, decode
 from .guest.supervisor import told_end
 from .limits import Limits
+from .results import Clock, Raised, Result, ended, printable
 
 Found = TypeVar("Found")
-
-
-class Result(NamedTuple):
-    """How a test ended, and why, where it did not pass."""
-
-    status: TestStatus
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,36 +43,6 @@ class Ran(NamedTuple):
     output: bytes
     seconds: float
     why: str
-
-
-class Clock:
-    """The time that is left of a program's."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.end = time.monotonic() + limits.program
-        self.begin()
-
-    def begin(self) -> None:
-        """The next test begins."""
-        self.test_end = time.monotonic() + self.limits.test
-
-    def left(self) -> float:
-        """Seconds that the test has yet; none where that is not positive."""
-        return min(self.test_end, self.end) - time.monotonic()
-
-    @property
-    def over(self) -> bool:
-        """Whether the time for all tests is used up."""
-        return time.monotonic() >= self.end
-
-    def timeout(self) -> Result:
-        """The outcome of a test that took too long."""
-        if self.over:
-            return Result(
-                "timeout", f"all tests together took longer than {self.limits.program:g} s"
-            )
-        return Result("timeout", f"took longer than {self.limits.test:g} s")
 
 
 def run_script(
@@ -183,27 +147,6 @@ def run_scripts(
     return in_box(setting, work)
 
 
-class Raised(NamedTuple):
-    """What a function of the program raised, as the program tells it."""
-
-    kind: str
-    message: str
-    base: str
-    """Which of Python's own errors it is."""
-
-    @classmethod
-    def of(cls, said: bytes) -> "Raised":
-        """What stands in a message, which may be anything."""
-        try:
-            kind, message, base = json.loads(said)
-            return cls(printable(kind)[:80], printable(message)[:300], printable(base)[:80])
-        except (ValueError, TypeError, RecursionError):
-            return cls("RuntimeError", "it does not say what it raised", "RuntimeError")
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}".rstrip(": ")
-
-
 def in_box(setting: Setting, work: Callable[[Box], Found]) -> Found:
     """Do some work in a sandbox; once more in a new one where it broke."""
     try:
@@ -234,13 +177,6 @@ def _compiled(program: Program, source: str, command: Command, clock: Clock) -> 
             if result.status != "passed":
                 return Result(result.status, f"it does not compile: {result.why}")
     return None
-
-
-def ended(kind: str, said: bytes, clock: Clock) -> Result:
-    """What became of a program that did not answer."""
-    if kind == "T":
-        return clock.timeout()
-    return Result("failed" if kind == "F" else "crashed", said.decode("utf-8", "replace"))
 
 
 def asked(program: Program, request: Any, clock: Clock) -> tuple[Result, bytes | Raised]:
@@ -345,19 +281,3 @@ def _short(value: Any) -> str:
     except (ValueError, RecursionError) as error:  # an integer of too many digits, for one
         return f"({error})"
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def printable(said: Any) -> str:
-    """What a program says as text that any file can hold."""
-    return str(said).encode("utf-8", "replace").decode()
-
-
-def tally(results: Iterable[Result]) -> str:
-    """How many passed, and what became of the first that did not."""
-    results = list(results)
-    passed = sum(result.status == "passed" for result in results)
-    told = f"{passed} of {len(results)} tests passed"
-    for k, result in enumerate(results):
-        if result.status != "passed":
-            return f"{told}; test {k + 1} {result.status}: {result.why}"
-    return told

@@ -19,7 +19,8 @@ from ...rules.verdict import Verdict
 from .asserts import run_asserts
 from .bubblewrap import Setting
 from .limits import Limits
-from .programs import Command, Result, run_calls, run_scripts, tally
+from .programs import Command, run_calls, run_scripts
+from .results import Result, tally
 
 
 def grade(
