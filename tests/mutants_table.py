@@ -294,11 +294,11 @@ MUTANTS = [
         PROGRAMS,
     ),
     Mutant(
-        "supervisors can be looked into",
+        "programs may use every system call",
         "engine/sandbox/guest/walls.py",
-        "_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)",
-        "_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)",
-        ("escapes/test_processes.py", "escapes/test_kernel.py"),
+        "_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))\n    filter_calls(calls)\n",
+        "_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))\n",
+        ("escapes/test_kernel.py",),
     ),
     Mutant(
         "programs keep their capabilities",
