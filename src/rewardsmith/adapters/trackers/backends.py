@@ -92,9 +92,8 @@ class _MLflow:
     def _experiment(self, name: str) -> str:
         try:
             return str(self.client.create_experiment(name))
-        except Exception:
-            # It is there already, as for every run but the first; what a server raises for that
-            # differs between versions. Anything else is raised again below.
+        except Exception:  # what a server raises for a name it has differs between versions
+            # It is there already, as for every run but the first; anything else is raised again.
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 raise

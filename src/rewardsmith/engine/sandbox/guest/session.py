@@ -147,7 +147,7 @@ def _script(code: CodeType) -> tuple[int, str]:
     except BaseException as error:  # noqa: BLE001 - whatever the program does is its own
         status, why = 1, told(error).decode()
     _finish()
-    # It may have put others in their place, or closed them.
+    # It may have put others in their place, closed them, or made them raise anything.
     for file in (sys.stdout, *files[1:]):
         with suppress(Exception):
             file.flush()
@@ -157,7 +157,7 @@ def _script(code: CodeType) -> tuple[int, str]:
 def _finish() -> None:
     """What the interpreter does at its end, so that it can begin again."""
     pools = sys.modules.pop("concurrent.futures.thread", None)
-    with suppress(Exception):
+    with suppress(Exception):  # whatever the program left in them is its own
         if pools is not None:
             pools._python_exit()  # which the next import of it knows nothing of
     for thread in threading.enumerate():

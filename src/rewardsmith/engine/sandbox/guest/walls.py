@@ -13,7 +13,7 @@ _APART = _NEWNS | _NEWUTS | _NEWIPC | _NEWUSER | _NEWPID
 # asm/unistd.h
 _CLONE = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
 # sys/mount.h
-_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REC, _PRIVATE = 1, 2, 4, 8, 16384, 1 << 18
+_NOSUID, _NODEV, _NOEXEC, _REC, _PRIVATE = 2, 4, 8, 16384, 1 << 18
 # linux/prctl.h, linux/capability.h
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 22, 24, 38
 _CAPABILITY_VERSION_3, _SECCOMP_MODE_FILTER = 0x20080522, 2
