@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ..core import spec
-from ..core.document import read_document
 from ..core.errors import ScoreError, SpecError
 from ..core.reward import Reward
 from .closing import show_changes, show_tally
@@ -61,7 +60,7 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
         raise _lacking(error) from error
     missing = _missing(options.on_error)
     reward = _reward(reward_file, options)
-    names = _names(reward_file)
+    names = spec.columns(reward_file)
     source, of_steps = _source(data, names, reward, options)
     rows = len(source) if options.limit is None else min(options.limit, len(source) or sys.maxsize)
     if options.diff is not None:
@@ -196,6 +195,7 @@ def _enter(stack: ExitStack, reward: Reward, options: Options, of_steps: bool) -
         return
     elsewhere = kind != "inline"
     try:
+        from ..core.rows import preloads
         from ..engine.executor import executor
 
         made = executor(
@@ -203,7 +203,7 @@ def _enter(stack: ExitStack, reward: Reward, options: Options, of_steps: bool) -
             workers=_workers(options) if kind == "processes" else options.workers,
             timeout="default" if options.timeout is None else options.timeout,
             cache=options.cache,
-            preload=sorted(_preloads(reward)) if elsewhere else (),
+            preload=sorted(preloads(reward)) if elsewhere else (),
         )
         stack.enter_context(made)
     except ImportError as error:
@@ -212,14 +212,6 @@ def _enter(stack: ExitStack, reward: Reward, options: Options, of_steps: bool) -
         raise
     except ValueError as error:
         raise SpecError(f"--executor: {error}") from None
-
-
-def _preloads(reward: Reward) -> set[str]:
-    """What the workers import before they begin: nothing of the user's."""
-    from ..core.rows import RowReward
-
-    calls = [node.rowcall for _, node in reward.walk() if isinstance(node, RowReward)]
-    return {m for call in calls for m in (str(call.call.__module__), *call.preload)}
 
 
 def _lacking(error: ImportError) -> SpecError:
@@ -247,17 +239,6 @@ def _reward(file: Path, options: Options) -> Reward:
             file=str(file),
         )
     return reward
-
-
-def _names(file: Path) -> dict[str, str]:
-    """The key ``columns`` of a reward's file."""
-    document = read_document(file)
-    names = document.data.get("columns") or {}
-    if not isinstance(names, dict) or not all(
-        isinstance(word, str) for pair in names.items() for word in pair
-    ):
-        raise document.error("columns are a mapping, ours: theirs", ("columns",))
-    return names
 
 
 def _missing(on_error: str) -> Any:

@@ -65,6 +65,12 @@ class RowReward(Reward):
         return scores_of(evaluate_columns(self.rowcall, columns, execution))
 
 
+def preloads(reward: Reward) -> set[str]:
+    """The modules that workers may import before they begin: nothing of the user's."""
+    calls = [node.rowcall for _, node in reward.walk() if isinstance(node, RowReward)]
+    return {m for call in calls for m in (str(call.call.__module__), *call.preload)}
+
+
 def evaluate_columns(
     call: RowCall,
     columns: Sequence[Any],

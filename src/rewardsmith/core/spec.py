@@ -36,6 +36,21 @@ def load(path: Path | str) -> Reward:
     return _reward_of(read_document(path))
 
 
+def columns(path: Path | str) -> dict[str, str]:
+    """The key ``columns`` of a ``reward.yaml``: our names: those of the data.
+
+    Raises:
+        SpecError: it is no mapping of names.
+    """
+    document = read_document(path)
+    names = (document.data.get("columns") if isinstance(document.data, Mapping) else None) or {}
+    if not isinstance(names, dict) or not all(
+        isinstance(word, str) for pair in names.items() for word in pair
+    ):
+        raise document.error("columns are a mapping, ours: theirs", ("columns",))
+    return names
+
+
 def loads(text: str, *, base: Path | None = None) -> Reward:
     """As :func:`load`, from text; files are below ``base`` (default: the current folder)."""
     document = parse_document(text)

@@ -19,6 +19,19 @@ class _Process(ForkServerProcess):
         with _without_main():
             return ForkServerProcess._Popen(process_obj)
 
+    def start(self) -> None:
+        """Start it, from a daemonic process too (TRL's asynchronous trainer scores in one).
+
+        Python forbids those to have children, lest they leave them behind; these end with theirs.
+        """
+        config: Any = process.current_process()._config  # type: ignore[attr-defined]
+        daemon = config.pop("daemon", None)
+        try:
+            super().start()
+        finally:
+            if daemon is not None:
+                config["daemon"] = daemon
+
     def terminate(self) -> None:
         """End it, with what its row has started."""
         try:

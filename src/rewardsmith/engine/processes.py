@@ -16,6 +16,7 @@ import os
 import threading
 from collections.abc import Sequence
 from functools import cache
+from multiprocessing import util
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any
@@ -100,6 +101,7 @@ class Processes:
             pool, self._pool = self._pool, None
             if pool is not None:
                 atexit.unregister(self.close)
+                self._at_end.cancel()
                 # A replacement on its way up would miss what the pool takes down.
                 sleep(max(0.0, min(_SETTLE, self.last_kill + _SETTLE - monotonic())))
                 _stop(pool)
@@ -136,6 +138,8 @@ class Processes:
                 self._slots = list(range(256))
                 self._pool = self._new_pool()
                 atexit.register(self.close)
+                # What multiprocessing has started runs no atexit, and waits for its children.
+                self._at_end = util.Finalize(None, self.close, exitpriority=0)
             # A worker that ends while it has nothing to do breaks the pool for good.
             elif not self._pool.active:
                 _stop(self._pool)

@@ -1,0 +1,208 @@
+"""A reward as a trainer of language models calls it: rows in, scores out.
+
+Every such trainer has rows under names of its own, calls from whatever thread, task or process it
+likes, and has its own idea of a row without a score. The first two are settled here, once; the last
+is :meth:`Scored.given`, with which each adapter says it in its trainer's words.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from ..core import spec
+from ..core.errors import MissingColumn, ScoreError, SpecError
+from ..core.execution import Execution, Inline, current, using
+from ..core.outcome import Status
+from ..core.reward import Reward
+from ..core.rollouts import Rollouts
+from ..core.rowcall import MISSING
+from ..core.rows import preloads
+from ..core.scores import Scores
+from .columns import read_by
+from .records import value_at
+
+Row: TypeAlias = Mapping[str, Any]
+Missing: TypeAlias = Literal["missing", "raise"] | float
+STATUSES = (Status.SCORED, Status.ABSTAINED, Status.TIMEOUT, Status.FAILED, Status.BAD_VALUE)
+"""What a row can have once scoring is over."""
+
+
+class Scorer:
+    """Scores a trainer's rows with a reward; works from any thread, and pickles.
+
+    Rows run in worker processes of its own, which start with the first rows in each process that
+    scores, unless ``with rs.executor(...)`` around the call says otherwise. Scoring never changes
+    the reward.
+
+    Args:
+        reward: the reward, or the path of its ``reward.yaml``.
+        columns: our names: theirs, where they differ, beside those of the file; a path such as
+            ``extra_info.answer`` names what is inside a column.
+        missing: what a row without a score gets: ``"missing"`` leaves it without, ``"raise"``
+            raises where a row broke, a finite number stands for it.
+        executor: ``"processes"``, or ``"inline"``: where the call is, with nothing to end a row
+            that hangs.
+        workers: how many processes.
+        timeout: seconds that a row may take in one; None waits for ever.
+
+    Raises:
+        SpecError: the file cannot be read, the reward needs a whole data set, or ``missing`` is
+            none of those.
+        ValueError: no such executor, no workers, or a timeout that is not positive.
+        TypeError: it is neither a reward nor a path.
+    """
+
+    def __init__(
+        self,
+        reward: Reward | str | PathLike[str],
+        *,
+        columns: Mapping[str, str] | None = None,
+        missing: Missing = "missing",
+        executor: Literal["processes", "inline"] = "processes",
+        workers: int = 2,
+        timeout: float | None = 10.0,
+    ) -> None:
+        names: dict[str, str] = {}
+        if isinstance(reward, str | PathLike):
+            names = spec.columns(str(reward))
+            reward = spec.load(str(reward)).eval()
+        if not isinstance(reward, Reward):
+            raise TypeError(f"{type(reward).__name__} is neither a reward nor a path of one")
+        if reward.scope == "dataset":
+            raise SpecError(
+                "this reward compares every row with the whole data set, which no trainer has at "
+                "hand: label the data with `rewardsmith score` instead"
+            )
+        Scores(torch.zeros(0), torch.zeros(0, dtype=torch.int8)).resolve(missing)
+        self.reward, self.columns, self.missing = reward, names | dict(columns or {}), missing
+        self._read = sorted(read_by(reward) - {"group"})
+        self._execution = _execution(executor, workers, timeout, reward)
+
+    def __call__(self, rows: Sequence[Row], group: Sequence[Hashable] | None = None) -> Scores:
+        """Scores of rows, before ``missing`` is applied.
+
+        Args:
+            rows: mappings, one for each completion; keys are columns by the trainer's names.
+            group: who is compared with whom; default the column that ``columns`` says, if any.
+
+        Raises:
+            MissingColumn: the reward needs a column that no row has.
+            TypeError: completions are token ids.
+        """
+        rollouts = self._rollouts(rows, group)
+        with using(current() or self._execution), torch.no_grad():
+            return self.reward(rollouts)
+
+    def each(self, rows: Sequence[Row], group: Sequence[Hashable] | None = None) -> "list[Scored]":
+        """As calling it, row by row."""
+        return scored(self(rows, group))
+
+    def _rollouts(self, rows: Sequence[Row], group: Sequence[Hashable] | None) -> Rollouts:
+        theirs = {ours: self.columns.get(ours, ours) for ours in self._read}
+        columns = {ours: [value_at(row, path) for row in rows] for ours, path in theirs.items()}
+        for ours, values in columns.items():
+            if ours in self.reward.always_needs and all(value is MISSING for value in values):
+                raise self._lacking(ours, theirs[ours], rows)
+        for value in columns.get("completion", ()):
+            if _is_tokens(value):
+                raise TypeError(
+                    "the completions are token ids; this reward reads text: decode them first "
+                    "(tokenizer.batch_decode)"
+                )
+        if group is None and "group" in self.columns:
+            group = [_id(value_at(row, self.columns["group"]), i) for i, row in enumerate(rows)]
+        columns = {ours: values for ours, values in columns.items() if _any(values)}
+        return Rollouts(columns or {"row": [*range(len(rows))]}, group=group)
+
+    def _lacking(self, ours: str, theirs: str, rows: Sequence[Row]) -> MissingColumn:
+        nodes = [node for _, node in self.reward.walk() if isinstance(node, Reward)]
+        readers = [node.label() for node in nodes if ours in node.needs]
+        present = {key for row in rows[:1] for key in row}
+        return MissingColumn(theirs, needed_by=readers[-1] if readers else "", present=present)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row's score, flat, for trainers that take a row at a time and log numbers."""
+
+    value: float | None
+    """None where it has no score."""
+    status: Status
+    error: str
+    """What went wrong, with the part; "" where nothing did."""
+    numbers: dict[str, float]
+    """The same keys for every row of a reward, all finite: ``status/NAME`` is 1 for the row's
+    status and 0 for the others, ``reward/PATH`` a part's value (0 where it has none), and
+    ``scored/PATH`` whether it has one. So the mean of a part is that of ``reward/PATH`` divided by
+    that of ``scored/PATH``."""
+
+    def given(self, missing: Missing) -> float | None:
+        """The value, or what the caller's policy gives a row without one.
+
+        Raises:
+            ScoreError: the policy is ``"raise"`` and the row broke (abstaining is not breaking).
+        """
+        if self.value is not None or missing == "missing":
+            return self.value
+        if missing != "raise":
+            return float(missing)
+        if self.status is Status.ABSTAINED:
+            return None
+        raise ScoreError(f"{self.status.name.lower()}: {self.error}")
+
+
+def scored(scores: Scores) -> list[Scored]:
+    """Scores row by row, with every part as numbers."""
+    n = len(scores)
+    known, total = scores.scored.tolist(), scores.total().tolist()
+    statuses = [Status(code) for code in scores.status.tolist()]
+    numbers: list[dict[str, float]] = [
+        {f"status/{name.name.lower()}": float(status is name) for name in STATUSES}
+        for status in statuses
+    ]
+    for path, part in scores.walk():
+        if path:
+            columns = zip(part.total().tolist(), part.scored.tolist(), strict=True)
+            for i, (value, has) in enumerate(columns):
+                numbers[i][f"reward/{path}"] = value if has else 0.0
+                numbers[i][f"scored/{path}"] = float(has)
+    return [
+        Scored(total[i] if known[i] else None, statuses[i], _told(scores, i), numbers[i])
+        for i in range(n)
+    ]
+
+
+def _told(scores: Scores, row: int) -> str:
+    path, message = scores.errors.get(row, ("", ""))
+    return f"{path}: {message}" if path else message
+
+
+def _execution(executor: str, workers: int, timeout: float | None, reward: Reward) -> Execution:
+    if executor == "inline":
+        return Execution(Inline())
+    if executor != "processes":
+        raise ValueError(f"no executor {executor!r} here; there are 'processes' and 'inline'")
+    from ..engine.processes import Processes
+
+    return Execution(Processes(workers, timeout, sorted(preloads(reward))))
+
+
+def _is_tokens(completion: Any) -> bool:
+    if hasattr(completion, "dtype"):
+        return True
+    return isinstance(completion, list | tuple) and bool(completion) and type(completion[0]) is int
+
+
+def _any(values: Sequence[Any]) -> bool:
+    """Whether a column is there at all; a column of nothing is none."""
+    return any(value is not MISSING for value in values)
+
+
+def _id(value: Any, row: int) -> Hashable:
+    """A row's group; a row that has none is a group of its own."""
+    if value is MISSING or value is None:
+        return ("alone", row)
+    return value if isinstance(value, Hashable) else repr(value)
