@@ -20,7 +20,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install study study-8x8 test check format docs bench coverage mutants contracts lock clean
+.PHONY: help install study study-8x8 test check format docs bench coverage mutants contracts \
+  contracts-lock lock clean
 
 help:
 	@echo "make install    .venv from requirements.lock, with this package in it"
@@ -35,6 +36,7 @@ help:
 	@echo "make mutants    break the code on purpose and see that a test notices"
 	@echo "make contracts  our adapters against the packages they are for (ARGS=... for a few)"
 	@echo "make lock       resolve requirements.lock anew"
+	@echo "make contracts-lock  resolve contracts/*.lock anew (ARGS=... for a few)"
 	@echo "make clean      remove what these targets made, .venv too"
 
 # --- the environment ------------------------------------------------------------------------------
@@ -121,6 +123,9 @@ mutants: $(STAMP)
 
 contracts: $(STAMP)
 	$(PY) tests/contracts/run.py $(ARGS)
+
+contracts-lock: $(STAMP)
+	$(PY) tests/contracts/run.py --lock $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache \

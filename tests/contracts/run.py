@@ -3,7 +3,9 @@
 Run it as a script (``make contracts``), with names of files in ``contracts/`` for a few of them.
 Such a file says what is installed how; its environment lies in ``build/contracts/NAME``, on top of
 the one that runs this script: it sees everything installed here, and what it installs itself comes
-first. Exits with 1 if a test fails or is skipped, or a package cannot be installed.
+first. ``NAME.lock`` beside it has the exact versions of all that, and is what is installed where it
+exists; ``--lock`` resolves it anew (``make contracts-lock``). Exits with 1 if a test fails or is
+skipped, or a package cannot be installed.
 """
 
 # ruff: noqa: T201 - a script: it prints its table
@@ -69,7 +71,10 @@ def installed(name: str, contract: dict[str, Any]) -> Path:
     """The interpreter of a contract's environment, which is made anew if the contract changed."""
     folder = BUILD / name
     python = folder / "bin" / "python"
-    made_of = hashlib.sha256(repr((sys.version, LAYER, contract["install"])).encode()).hexdigest()
+    lock = ROOT / "contracts" / f"{name}.lock"
+    steps = [["--no-deps", "-r", str(lock)]] if lock.exists() else contract["install"]
+    exact = lock.read_text(encoding="utf-8") if lock.exists() else steps
+    made_of = hashlib.sha256(repr((sys.version, LAYER, exact)).encode()).hexdigest()
     stamp = folder / "made_of"
     if stamp.exists() and stamp.read_text() == made_of:
         return python
@@ -78,10 +83,25 @@ def installed(name: str, contract: dict[str, Any]) -> Path:
     paths = {"base": str(folder), "platbase": str(folder)}
     site_packages = Path(sysconfig.get_path("purelib", "venv", vars=paths))
     (site_packages / "layer.pth").write_text(LAYER)
-    for arguments in contract["install"]:
+    for arguments in steps:
         output([str(python), "-m", "pip", "install", "-q", *arguments])
     stamp.write_text(made_of)
     return python
+
+
+def locked(name: str) -> None:
+    """Resolve a contract's environment from nothing, and write down what came."""
+    lock = ROOT / "contracts" / f"{name}.lock"
+    lock.unlink(missing_ok=True)
+    shutil.rmtree(BUILD / name, ignore_errors=True)
+    contract = tomllib.loads(lock.with_suffix(".toml").read_text(encoding="utf-8"))
+    python = installed(name, contract)
+    own = output([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
+    found = output([str(python), "-m", "pip", "freeze", "--path", own.strip()])
+    head = (
+        f"# What {name}.toml installs over requirements.lock, by `make contracts-lock`.\n"
+    )
+    lock.write_text(head + found, encoding="utf-8")
 
 
 def tested(name: str, python: Path, contract: dict[str, Any]) -> str:
@@ -125,8 +145,14 @@ def environment() -> dict[str, str]:
 
 
 def main() -> int:
-    names = sys.argv[1:] or sorted(path.stem for path in (ROOT / "contracts").glob("*.toml"))
+    given = [name for name in sys.argv[1:] if name != "--lock"]
+    names = given or sorted(path.stem for path in (ROOT / "contracts").glob("*.toml"))
     BUILD.mkdir(parents=True, exist_ok=True)
+    if "--lock" in sys.argv:
+        for name in names:
+            print(f"== {name}", flush=True)
+            locked(name)
+        return 0
     rows = []
     for name in names:
         print(f"== {name}", flush=True)

@@ -10,6 +10,7 @@ pytestmark = pytest.mark.contracts
 
 ray = pytest.importorskip("ray")
 
+from rewardsmith.adapters.scorer import Scorer  # noqa: E402
 from rewardsmith.core.execution import Execution, using  # noqa: E402
 from rewardsmith.core.outcome import Status  # noqa: E402
 from rewardsmith.core.reward import Reward  # noqa: E402
@@ -121,3 +122,26 @@ def test_an_actor_that_is_killed_in_the_middle_loses_nothing(
     assert scores.values.tolist() == [float(i) for i in range(400)]
     # What the dead actor had under way was done again, and hardly more than that.
     assert 400 < len(list(notes.iterdir())) < 700
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_a_scorer_travels_to_an_actor_and_ends_what_hangs_there(
+    cluster: None, jobs: Path, kind: str
+) -> None:
+    spec = f"reward: {{function: {{call: {jobs}:poisoned}}}}"
+    scorer = Scorer(loads(spec), timeout=1.0)
+
+    class Threads:
+        def statuses(self, scorer: Scorer, texts: list[str]) -> list[str]:
+            return [row.status.name for row in scorer.each([{"completion": t} for t in texts])]
+
+    class Asyncio:
+        async def statuses(self, scorer: Scorer, texts: list[str]) -> list[str]:
+            return [row.status.name for row in scorer.each([{"completion": t} for t in texts])]
+
+    made = ray.remote(num_cpus=1)(Threads if kind == "threads" else Asyncio)
+    actor = made.options(max_concurrency=4).remote()
+    asked = [["9", "1"], ["2", "3"], ["4", "5"]]
+    found = ray.get([actor.statuses.remote(scorer, texts) for texts in asked], timeout=120)
+    assert found == [["TIMEOUT", "SCORED"], ["SCORED", "SCORED"], ["SCORED", "SCORED"]]
+    ray.kill(actor)

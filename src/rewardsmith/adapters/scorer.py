@@ -20,12 +20,11 @@ from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.rowcall import MISSING
 from ..core.rows import preloads
-from ..core.scores import Scores
+from ..core.scores import Missing, Scores, as_missing
 from .columns import read_by
 from .records import value_at
 
 Row: TypeAlias = Mapping[str, Any]
-Missing: TypeAlias = Literal["missing", "raise"] | float
 STATUSES = (Status.SCORED, Status.ABSTAINED, Status.TIMEOUT, Status.FAILED, Status.BAD_VALUE)
 """What a row can have once scoring is over."""
 
@@ -39,8 +38,8 @@ class Scorer:
 
     Args:
         reward: the reward, or the path of its ``reward.yaml``.
-        columns: our names: theirs, where they differ, beside those of the file; a path such as
-            ``extra_info.answer`` names what is inside a column.
+        columns: our names: theirs, where they differ, beside those of the file (but for what it
+            calls ``completion``); a path such as ``extra_info.answer`` names what is inside.
         missing: what a row without a score gets: ``"missing"`` leaves it without, ``"raise"``
             raises where a row broke, a finite number stands for it.
         executor: ``"processes"``, or ``"inline"``: where the call is, with nothing to end a row
@@ -49,9 +48,9 @@ class Scorer:
         timeout: seconds that a row may take in one; None waits for ever.
 
     Raises:
-        SpecError: the file cannot be read, the reward needs a whole data set, or ``missing`` is
-            none of those.
-        ValueError: no such executor, no workers, or a timeout that is not positive.
+        SpecError: the file cannot be read, or the reward needs a whole data set.
+        ValueError: ``missing`` or the executor is none of those, there are no workers, or the
+            timeout is not positive.
         TypeError: it is neither a reward nor a path.
     """
 
@@ -68,6 +67,9 @@ class Scorer:
         names: dict[str, str] = {}
         if isinstance(reward, str | PathLike):
             names = spec.columns(str(reward))
+            # A file may say where recorded data has completions. A trainer's are new, and to score
+            # the recorded ones in their place would be silently wrong.
+            names.pop("completion", None)
             reward = spec.load(str(reward)).eval()
         if not isinstance(reward, Reward):
             raise TypeError(f"{type(reward).__name__} is neither a reward nor a path of one")
@@ -76,9 +78,11 @@ class Scorer:
                 "this reward compares every row with the whole data set, which no trainer has at "
                 "hand: label the data with `rewardsmith score` instead"
             )
-        Scores(torch.zeros(0), torch.zeros(0, dtype=torch.int8)).resolve(missing)
-        self.reward, self.columns, self.missing = reward, names | dict(columns or {}), missing
+        self.reward, self.columns = reward, names | dict(columns or {})
+        self.missing = as_missing(missing)
         self._read = sorted(read_by(reward) - {"group"})
+        # Rows may come one at a time: a row without a column that others had is that row's failure.
+        self._seen: set[str] = set()
         self._execution = _execution(executor, workers, timeout, reward)
 
     def __call__(self, rows: Sequence[Row], group: Sequence[Hashable] | None = None) -> Scores:
@@ -89,7 +93,7 @@ class Scorer:
             group: who is compared with whom; default the column that ``columns`` says, if any.
 
         Raises:
-            MissingColumn: the reward needs a column that no row has.
+            MissingColumn: the reward needs a column that no row has had so far.
             TypeError: completions are token ids.
         """
         rollouts = self._rollouts(rows, group)
@@ -103,9 +107,9 @@ class Scorer:
     def _rollouts(self, rows: Sequence[Row], group: Sequence[Hashable] | None) -> Rollouts:
         theirs = {ours: self.columns.get(ours, ours) for ours in self._read}
         columns = {ours: [value_at(row, path) for row in rows] for ours, path in theirs.items()}
-        for ours, values in columns.items():
-            if ours in self.reward.always_needs and all(value is MISSING for value in values):
-                raise self._lacking(ours, theirs[ours], rows)
+        self._seen |= {ours for ours, values in columns.items() if _any(values)}
+        for ours in self.reward.always_needs & columns.keys() - self._seen:
+            raise self._lacking(ours, theirs[ours], rows)
         for value in columns.get("completion", ()):
             if _is_tokens(value):
                 raise TypeError(
@@ -114,7 +118,7 @@ class Scorer:
                 )
         if group is None and "group" in self.columns:
             group = [_id(value_at(row, self.columns["group"]), i) for i, row in enumerate(rows)]
-        columns = {ours: values for ours, values in columns.items() if _any(values)}
+        columns = {ours: values for ours, values in columns.items() if ours in self._seen}
         return Rollouts(columns or {"row": [*range(len(rows))]}, group=group)
 
     def _lacking(self, ours: str, theirs: str, rows: Sequence[Row]) -> MissingColumn:
@@ -153,26 +157,59 @@ class Scored:
             return None
         raise ScoreError(f"{self.status.name.lower()}: {self.error}")
 
+    def number(self, missing: Missing) -> float:
+        """As :meth:`given`, for trainers that take nothing but a number.
+
+        Raises:
+            ScoreError: there is none.
+        """
+        value = self.given(missing)
+        if value is None:
+            raise ScoreError(f"{self.status.name.lower()}: this trainer cannot leave a row out")
+        return value
+
+
+def decided(missing: Missing | None, trainer: str) -> Missing:
+    """What the caller said about rows without a score, for a trainer that takes only numbers.
+
+    Raises:
+        ValueError: nothing that can be done.
+    """
+    if missing is None or missing == "missing":
+        raise ValueError(
+            f"{trainer} cannot leave a row without a score out: say missing=0.0, or another number "
+            "that such a row gets, or missing='raise' to end the run at the first"
+        )
+    return as_missing(missing)
+
 
 def scored(scores: Scores) -> list[Scored]:
     """Scores row by row, with every part as numbers."""
-    n = len(scores)
+    columns = numbers(scores)
+    rows = zip(*columns.values(), strict=True)
     known, total = scores.scored.tolist(), scores.total().tolist()
-    statuses = [Status(code) for code in scores.status.tolist()]
-    numbers: list[dict[str, float]] = [
-        {f"status/{name.name.lower()}": float(status is name) for name in STATUSES}
-        for status in statuses
+    return [
+        Scored(
+            total[i] if known[i] else None,
+            Status(code),
+            _told(scores, i),
+            dict(zip(columns, row, strict=True)),
+        )
+        for i, (code, row) in enumerate(zip(scores.status.tolist(), rows, strict=True))
     ]
+
+
+def numbers(scores: Scores) -> dict[str, list[float]]:
+    """The columns of :attr:`Scored.numbers`, each with an entry for every row."""
+    columns = {
+        f"status/{status.name.lower()}": (scores.status == status).double().tolist()
+        for status in STATUSES
+    }
     for path, part in scores.walk():
         if path:
-            columns = zip(part.total().tolist(), part.scored.tolist(), strict=True)
-            for i, (value, has) in enumerate(columns):
-                numbers[i][f"reward/{path}"] = value if has else 0.0
-                numbers[i][f"scored/{path}"] = float(has)
-    return [
-        Scored(total[i] if known[i] else None, statuses[i], _told(scores, i), numbers[i])
-        for i in range(n)
-    ]
+            columns[f"reward/{path}"] = torch.where(part.scored, part.total(), 0.0).tolist()
+            columns[f"scored/{path}"] = part.scored.double().tolist()
+    return columns
 
 
 def _told(scores: Scores, row: int) -> str:

@@ -149,6 +149,24 @@ def score(
 
 
 @app.command()
+def export(
+    trainer: Annotated[
+        str, typer.Argument(metavar="TRAINER", help="openenv, openrlhf, trl, verifiers or verl.")
+    ],
+    reward: Annotated[
+        Path, typer.Argument(metavar="REWARD.yaml", help="The reward to train under.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the files go [export/TRAINER].")
+    ] = None,
+) -> None:
+    """Write the files that put a reward into a trainer, with a README that says how to run them."""
+    from .export import export_command
+
+    export_command(trainer, reward, out or Path("export", trainer))
+
+
+@app.command()
 def methods(
     kind: Annotated[str | None, typer.Option(help="Only methods of this kind.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,

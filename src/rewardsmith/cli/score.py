@@ -1,6 +1,5 @@
 """``rewardsmith score``: label a data set with a reward, and sum up what was found."""
 
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -242,15 +241,13 @@ def _reward(file: Path, options: Options) -> Reward:
 
 
 def _missing(on_error: str) -> Any:
-    if on_error in ("missing", "raise"):
-        return on_error
+    from ..core.scores import as_missing
+
     try:
-        number = float(on_error)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise SpecError(f"--on-error is missing, raise or a finite number, not {on_error!r}")
-    return number
+        return as_missing(on_error)
+    except ValueError as error:
+        message = f"--on-error is missing, raise or a finite number, not {on_error!r}"
+        raise SpecError(message) from error
 
 
 def _follow(progress: Iterator[int], rows: int | None) -> None:

@@ -117,12 +117,11 @@ def _lacking(columns: Sequence[Any]) -> dict[int, tuple[int, ...]]:
 
 def scores_of(found: Evaluated) -> Scores:
     """Outcomes as scores [N]."""
-    errors = {
-        i: ("", remark) for i, remark in found.remarks.items() if found.status[i] > Status.ABSTAINED
-    }
+    broke = (found.status > int(Status.ABSTAINED)).tolist()
+    errors = {i: ("", remark) for i, remark in found.remarks.items() if broke[i]}
     why = np.full(len(found.status), "", dtype=object)
     for i, remark in found.remarks.items():
-        if i not in errors:
+        if not broke[i]:
             why[i] = remark
     info: dict[str, Any] = {"seconds": found.seconds, "origin": found.origin, "why": why}
     values, status = torch.from_numpy(found.values), torch.from_numpy(found.status)

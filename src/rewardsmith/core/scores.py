@@ -7,7 +7,7 @@ number by itself: the caller decides once, with :meth:`Scores.resolve`.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float32, Int8, Int64
@@ -16,6 +16,9 @@ from torch import Tensor
 from .errors import ScoreError
 from .outcome import Status
 from .rollouts import Rollouts
+
+Missing: TypeAlias = Literal["missing", "raise"] | float
+"""What a row without a score gets: nothing, an error, or this number."""
 
 
 @dataclass(eq=False)
@@ -137,7 +140,7 @@ class Scores:
 
     def resolve(
         self,
-        missing: Literal["missing", "raise"] | float = "missing",
+        missing: Missing = "missing",
         rollouts: Rollouts | None = None,
     ) -> "Scores":
         """Apply the caller's policy to rows without a score, once.
@@ -154,6 +157,7 @@ class Scores:
         """
         if missing == "missing":
             return self
+        missing = as_missing(missing)
         broken = self.status > Status.ABSTAINED
         if missing == "raise":
             for row in broken.nonzero().flatten().tolist():
@@ -161,14 +165,7 @@ class Scores:
                 part, message = self.errors.get(row, ("", name))
                 raise ScoreError(f"{name}: {message}", row=row, part=part)
             return self
-        try:
-            number = float(missing)
-        except ValueError:
-            raise ValueError(
-                f"missing is 'missing', 'raise' or a number, not {missing!r}"
-            ) from None
-        if not math.isfinite(number):
-            raise ValueError(f"rows without a score cannot be given {number}: it is not finite")
+        number = float(missing)
         status = torch.zeros_like(self.status)
         if self.at is None:
             values = torch.where(self.scored, self.values, number)
@@ -218,6 +215,23 @@ class Scores:
         return (
             f"Scores({self.granularity} {list(self.values.shape)}, {told}, parts={[*self.parts]})"
         )
+
+
+def as_missing(value: Any) -> Missing:
+    """What a row without a score is to get, checked.
+
+    Raises:
+        ValueError: it is neither ``"missing"``, ``"raise"`` nor a finite number.
+    """
+    if value in ("missing", "raise"):
+        return value  # type: ignore[no-any-return]
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"missing is 'missing', 'raise' or a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"rows without a score cannot be given {number}: it is not finite")
+    return number
 
 
 def worst(statuses: Iterable[Tensor]) -> Int8[Tensor, " n"]:

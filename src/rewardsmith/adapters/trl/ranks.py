@@ -1,0 +1,53 @@
+"""The processes that train together: what one of them knows or fails at, all of them hear."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+from ...core.errors import ScoreError
+from ...core.outcome import told
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which process this is, and of how many."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def here(cls) -> "Ranks":
+        """As torch.distributed says it; one process alone where that was not initialized."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
+
+    def share(self, work: Callable[[], T]) -> list[T]:
+        """What the work gave on each rank, in their order; all of them have to call this.
+
+        Raises:
+            ScoreError: it failed on another rank. On the rank itself, its own error.
+        """
+        if self.count == 1:
+            return [work()]
+        sent, error = b"", None
+        try:
+            # Here and not in the collective, where what cannot be pickled would leave the others
+            # waiting.
+            sent = pickle.dumps(work())
+        except Exception as caught:  # noqa: BLE001 - raised below, once the others have heard of it
+            caught.add_note(f"on rank {self.index} of {self.count}")
+            error = caught
+        found: list[Any] = [None] * self.count
+        dist.all_gather_object(found, (sent, told(error) if error else ""))
+        if error is not None:
+            raise error
+        for rank, (_, failure) in enumerate(found):
+            if failure:
+                raise ScoreError(f"rank {rank} of {self.count} {failure}")
+        return [pickle.loads(sent) for sent, _ in found]

@@ -1,0 +1,47 @@
+"""verl: a reward of ours in its training, and its reward functions as rewards of ours.
+
+verl is told by its configuration, and finds everything under this package's name::
+
+    reward.reward_manager.source=importlib
+    reward.reward_manager.name=RewardManager
+    reward.reward_manager.module.path=pkg://rewardsmith.adapters.verl
+    +reward.custom_reward_function.reward_kwargs.reward=/path/of/reward.yaml
+    +reward.custom_reward_function.reward_kwargs.missing=0.0
+
+or, for a reward manager of verl's own, by a function::
+
+    reward.custom_reward_function.path=pkg://rewardsmith.adapters.verl
+    reward.custom_reward_function.name=compute_score
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "RewardManager": "manager",
+    "VerlReward": "foreign",
+    "compute_score": "scoring",
+    "compute_score_sync": "scoring",
+    "verl_rows": "data",
+    "write_parquet": "data",
+}
+
+__all__ = list(_HOMES)
+
+if TYPE_CHECKING:
+    from .data import verl_rows as verl_rows
+    from .data import write_parquet as write_parquet
+    from .foreign import VerlReward as VerlReward
+    from .manager import RewardManager as RewardManager
+    from .scoring import compute_score as compute_score
+    from .scoring import compute_score_sync as compute_score_sync
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

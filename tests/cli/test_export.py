@@ -1,0 +1,80 @@
+"""``rewardsmith export``: what it writes, and what it leaves alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rewardsmith.cli.export import TRAINERS, export_command
+from rewardsmith.core.errors import SpecError
+
+REWARD = "reward: {length: {high: 9}}\n"
+
+
+@pytest.fixture
+def reward(tmp_path: Path) -> Path:
+    file = tmp_path / "rewards" / "reward.yaml"
+    file.parent.mkdir()
+    file.write_text(REWARD)
+    return file
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_the_files_are_whole_and_name_the_reward(
+    trainer: str, reward: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "glue"
+    export_command(trainer, reward, out)
+    texts = {file.name: file.read_text() for file in out.iterdir()}
+    assert len(texts["README.md"].strip().splitlines()) == 3
+    assert len(texts) > 1
+    assert any("../rewards/reward.yaml" in text for text in texts.values())
+    assert not any(str(tmp_path) in text for text in texts.values())
+    for name, text in texts.items():
+        if name.endswith(".py"):
+            ast.parse(text)
+        if name.endswith((".yaml", ".yml")):
+            yaml.safe_load(text)
+        if name.endswith(".sh"):
+            subprocess.run(["bash", "-n", str(out / name)], check=True)
+
+
+def test_the_same_again_is_fine_and_an_edited_file_is_kept(reward: Path, tmp_path: Path) -> None:
+    export_command("trl", reward, tmp_path / "glue")
+    export_command("trl", reward, tmp_path / "glue")
+    file = tmp_path / "glue" / "README.md"
+    file.write_text("mine\n")
+    with pytest.raises(SpecError, match=r"README.md: it is there and says something else"):
+        export_command("trl", reward, tmp_path / "glue")
+    assert file.read_text() == "mine\n"
+
+
+def test_a_misspelt_trainer_is_told(reward: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no trainer 'openrl'.*openrlhf"):
+        export_command("openrl", reward, tmp_path / "glue")
+    assert not (tmp_path / "glue").exists()
+
+
+def test_a_reward_that_cannot_be_read_is_told_before_anything_is_written(
+    reward: Path, tmp_path: Path
+) -> None:
+    reward.write_text("reward: {lenght: {high: 9}}\n")
+    with pytest.raises(SpecError, match="lenght"):
+        export_command("trl", reward, tmp_path / "glue")
+    assert not (tmp_path / "glue").exists()
+
+
+def test_the_command(reward: Path, tmp_path: Path) -> None:
+    command = "from rewardsmith.cli import main; main()"
+    out = tmp_path / "glue"
+    run = subprocess.run(
+        [sys.executable, "-c", command, "export", "trl", str(reward), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [str(out / name) for name in ("train.py", "README.md")]
