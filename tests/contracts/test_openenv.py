@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from rewardsmith.adapters.openenv import OpenEnvReward, openenv_factory, to_openenv
 from rewardsmith.adapters.openenv.glue import glue
-from rewardsmith.core.errors import MissingColumn, ScoreError, SpecError
+from rewardsmith.core.errors import MissingColumn, ScoreError
 from rewardsmith.core.function import Function
 from rewardsmith.core.outcome import Status
 from rewardsmith.core.rollouts import Rollouts
@@ -231,7 +231,7 @@ def test_no_score_and_no_number() -> None:
     with pytest.raises(ScoreError, match="abstained"):
         env.step(Say(message="ab"))
     assert rubric.last_score is None
-    with pytest.raises(SpecError, match="give missing a number"):
+    with pytest.raises(ValueError, match="cannot leave a row"):
         to_openenv(Function(none), missing="missing")
     with pytest.raises(TypeError, match="missing"):
         to_openenv(Function(none))  # type: ignore[call-arg]

@@ -328,6 +328,6 @@ def test_the_page_runs(vf: Any) -> None:
     for block in blocks:
         exec(block, shown)
     task = shown["SumTask"](shown["Sum"](prompt="2+2", answer="4"))
-    trace = trace_of(task, said("It is 4."))
+    trace = trace_of(task, said("It is \\boxed{4}."))
     asyncio.run(task.score(trace))
     assert trace.reward == trace.metrics["status/scored"] == 1.0

@@ -190,7 +190,7 @@ def test_our_errors_are_not_zeros(vf: Any) -> None:
 
 
 def test_missing_has_to_be_said(vf: Any) -> None:
-    with pytest.raises(SpecError, match="give missing a number"):
+    with pytest.raises(ValueError, match="cannot leave a row"):
         to_verifiers(Function(_length))
 
 

@@ -48,6 +48,9 @@ class Batcher(Generic[T, R]):
 
     async def ask(self, row: T) -> R:
         """The result of a row, for whoever is on an event loop."""
+        # Tasks that were started together come this far before any goes on. Else the first would be
+        # scored by themselves while the others are still on their way.
+        await asyncio.sleep(0)
         return await asyncio.wrap_future(self.submit(row))
 
     def _start(self) -> None:

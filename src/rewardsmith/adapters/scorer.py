@@ -5,6 +5,7 @@ likes, and has its own idea of a row without a score. The first two are settled 
 is :meth:`Scored.given`, with which each adapter says it in its trainer's words.
 """
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -52,6 +53,9 @@ class Scorer:
         ValueError: ``missing`` or the executor is none of those, there are no workers, or the
             timeout is not positive.
         TypeError: it is neither a reward nor a path.
+
+    Warns:
+        UserWarning: the reward learns.
     """
 
     def __init__(
@@ -78,6 +82,12 @@ class Scorer:
                 "this reward compares every row with the whole data set, which no trainer has at "
                 "hand: label the data with `rewardsmith score` instead"
             )
+        if reward.learns:
+            warnings.warn(
+                f"{reward.label()} learns, and trainers only ask for scores: it is used as it "
+                "stands, and does not learn here",
+                stacklevel=3,
+            )
         self.reward, self.columns = reward, names | dict(columns or {})
         self.missing = as_missing(missing)
         self._read = sorted(read_by(reward) - {"group"})
@@ -99,6 +109,25 @@ class Scorer:
         rollouts = self._rollouts(rows, group)
         with using(current() or self._execution), torch.no_grad():
             return self.reward(rollouts)
+
+    def by_row(self, trainer: str) -> "Scorer":
+        """Itself, for a trainer that shows one row at a time.
+
+        Raises:
+            SpecError: the reward compares rows, with the part that does.
+        """
+        if self.reward.scope == "row":
+            return self
+        path, node = [
+            (path, node)
+            for path, node in self.reward.walk()
+            if isinstance(node, Reward) and node.scope != "row"
+        ][-1]
+        raise SpecError(
+            f"{node.label()} compares the rows of a {node.scope}, and {trainer} shows one row at a "
+            "time: take it out, or train where rows come together (TRL)",
+            path=path,
+        )
 
     def each(self, rows: Sequence[Row], group: Sequence[Hashable] | None = None) -> "list[Scored]":
         """As calling it, row by row."""

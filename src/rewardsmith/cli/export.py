@@ -25,9 +25,7 @@ def export_command(trainer: str, reward: Path, out: Path) -> None:
     for name, text in files.items():
         file = out / name
         if file.exists() and file.read_text(encoding="utf-8") != text:
-            raise SpecError(
-                "it is there already and says something else; remove it", file=str(file)
-            )
+            raise SpecError("it is there and says something else; remove it", file=str(file))
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (out / name).write_text(text, encoding="utf-8")

@@ -176,13 +176,13 @@ def test_bad_input_is_told(openenv: Any, made: Any) -> None:
         made(Steps(together="group"))
     with pytest.raises(SpecError, match="scores the steps"):
         made(Steps(kind="dense"))
-    with pytest.raises(SpecError, match="give missing a number"):
+    with pytest.raises(ValueError, match="OpenEnv cannot leave a row"):
         made(Function(length), missing="missing")
     with pytest.raises(TypeError, match="missing"):
         openenv.to_openenv(Function(length))
     with pytest.raises(ValueError, match="'done' or 'step'"):
         made(Function(length), score="end")
-    with pytest.warns(UserWarning, match="only scores"):
+    with pytest.warns(UserWarning, match="does not learn here"):
         made(Learner())
 
 

@@ -265,7 +265,7 @@ def test_calls_that_cannot_be_meant(
 
 
 def test_a_reward_that_learns_is_told_not_to() -> None:
-    with pytest.warns(UserWarning, match="this reward learns, but not under OpenRLHF"):
+    with pytest.warns(UserWarning, match="does not learn here"):
         function(Learning(brief))
 
 

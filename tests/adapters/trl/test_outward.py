@@ -111,6 +111,14 @@ def test_from_a_file_with_columns_of_its_own(tmp_path: Path) -> None:
     assert other(["p"] * 2, completions, text=["\\boxed{5}", "no"], extra=extra) == [1, 0]
 
 
+def test_the_prompt_is_that_of_trl(tmp_path: Path) -> None:
+    file = tmp_path / "reward.yaml"
+    file.write_text("columns: {prompt: question}\nreward: {math_answer: {gold: prompt}}\n")
+    ask = {"prompts": ["4"], "completions": ["\\boxed{4}"], "question": ["5"]}
+    assert to_trl(file, executor="inline")(**ask) == [1.0]
+    assert to_trl(file, executor="inline", columns={"prompt": "question"})(**ask) == [0.0]
+
+
 def test_a_column_that_is_not_there_is_told_with_those_that_are() -> None:
     function = made(rs.signals.MathAnswer(gold="solution"))
     with pytest.raises(MissingColumn) as caught:
@@ -227,6 +235,16 @@ def test_the_next_batch_is_scored_anew_even_in_the_same_lists() -> None:
     assert first(prompts, texts) == [2.5]
     assert second(prompts, texts) == [4.0]
     assert second(prompts, ["e"]) == [2.0]
+    CALLS.clear()
+    assert [f(["p"], texts) for f in (first, second)] == [[2.5], [4.0]]
+    assert len(CALLS) == 2  # other prompts are another batch, whatever the completions
+
+
+def test_a_batch_that_every_part_was_asked_of_is_let_go() -> None:
+    parts = made(split=True)
+    for part in parts:
+        part(PROMPTS, TEXTS)
+    assert parts[0].shared._open == []
 
 
 def test_a_part_that_stands_alone_holds_no_more_than_a_few_batches() -> None:

@@ -63,6 +63,7 @@ def rank_main(rank: int, port: int, out: Path) -> None:
             fail()
         except Exception as error:  # noqa: BLE001 - what is raised is what is tested
             found[name] = f"{type(error).__name__}: {error}"
+            found[f"{name} notes"] = getattr(error, "__notes__", [])
     (out / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
@@ -100,6 +101,7 @@ def test_what_fails_on_one_rank_fails_on_both(two: list[dict[str, Any]]) -> None
     own, other = (found["raise"] for found in two)
     assert own.startswith("ScoreError: part 'length', row 0: bad_value")
     assert "rank 0 of 2 raised ScoreError: part 'length', row 0" in other
+    assert two[0]["raise notes"] == ["on rank 0 of 2"]
     own, other = two[1]["column"], two[0]["column"]
     assert own.startswith("MissingColumn: no column 'answer'")
     assert "rank 1 of 2 raised MissingColumn: no column 'answer'" in other

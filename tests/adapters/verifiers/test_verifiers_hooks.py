@@ -157,9 +157,9 @@ def test_bad_input_is_told() -> None:
 
 
 def test_a_reward_that_learns_is_told_of() -> None:
-    with pytest.warns(UserWarning, match="only scores"):
+    with pytest.warns(UserWarning, match="does not learn here"):
         hooks(Learner())
-    with pytest.warns(UserWarning, match="only scores"):
+    with pytest.warns(UserWarning, match="does not learn here"):
         to_verifiers_episode(Learner())
 
 

@@ -214,20 +214,21 @@ def test_tokens_are_no_text(house: Path) -> None:
         asked(np.array([1, 2]), reward=house / "says.yaml")  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:.*does not learn here")
 def test_a_reward_that_compares_rows_is_refused(house: Path) -> None:
     file = house / "groups.yaml"
     file.write_text(
         "reward:\n  verpo:\n    tests:\n      weighted_sum:\n        weights: {a: 1.0}\n"
         "        parts: {a: {function: {call: ./house.py:says}}}\n"
     )
-    with pytest.raises(SpecError, match=r"rows of a group .* one sample at a time: use a reward"):
+    with pytest.raises(SpecError, match=r"compares the rows of a group, and verl shows one row"):
         asked("yes", reward=file)
 
 
 def test_a_reward_that_learns_is_told(house: Path) -> None:
     file = house / "learns.yaml"
     file.write_text("reward: {running_norm: {of: {function: {call: ./house.py:says}}}}\n")
-    with pytest.warns(UserWarning, match="parts that learn; verl uses them as they are"):
+    with pytest.warns(UserWarning, match="does not learn here"):
         asked("yes", reward=file)
 
 

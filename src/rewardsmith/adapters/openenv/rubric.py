@@ -13,7 +13,7 @@ from ...core.reward import Reward
 from ...core.scores import Missing
 from ..batcher import Batcher
 from ..fields import fields, plain
-from ..scorer import Scored, Scorer
+from ..scorer import Scored, Scorer, decided
 from ..versions import note_version
 
 Row = dict[str, Any]
@@ -227,8 +227,7 @@ def openenv_factory(
     together; what they say of their last step is each one's own.
     """
     note_version("openenv")
-    if missing == "missing":
-        raise SpecError("OpenEnv has no reward that is missing: give missing a number, or 'raise'")
+    missing = decided(missing, "OpenEnv")
     if score not in ("done", "step"):
         raise ValueError(f"score is {score!r}; it is 'done' or 'step'")
     scorer = Scorer(
@@ -238,7 +237,7 @@ def openenv_factory(
         executor=executor,
         workers=workers,
         timeout=timeout,
-    )
+    ).by_row("OpenEnv")
     _check(scorer.reward)
     source = Source(scorer, row or row_of, score)
     kind = AsyncRewardRubric if asynchronous else RewardRubric
@@ -276,19 +275,9 @@ def free_name(parent: Rubric, name: str) -> str:
 
 
 def _check(reward: Reward) -> None:
-    if reward.scope != "row":
-        raise SpecError(
-            f"this reward compares the rows of a {reward.scope}, and a rubric sees one step of one "
-            "environment: score the group where the rollouts are gathered, in the trainer"
-        )
     if reward.granularity == "dense":
         raise SpecError(
             "this reward scores the steps of an episode, and a rubric is never shown the "
             "observation that an action was taken in: pay it where the environment is stepped "
             "(rewardsmith.adapters.gymnasium)"
-        )
-    if reward.learns:
-        warnings.warn(
-            f"{reward.label()} learns, and OpenEnv only scores: it stays as it was saved",
-            stacklevel=4,
         )

@@ -7,7 +7,6 @@ stop the run.
 
 import asyncio
 import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -84,8 +83,8 @@ class RewardFunction:
             executor=executor,
             workers=workers,
             timeout=timeout,
-        )
-        _check(self.scorer.reward, score_part)
+        ).by_row("OpenRLHF")
+        _check_part(self.scorer.reward, score_part)
         self.rows = Rows(self.scorer, label, Completions(special_tokens, tokenizer))
         self.score_part = score_part
         self._names: tuple[str, ...] = ()
@@ -175,22 +174,10 @@ def aloud() -> Iterator[None]:
         raise
 
 
-def _check(reward: Reward, score_part: str | None) -> None:
-    nodes = [(path, node) for path, node in reward.walk() if isinstance(node, Reward)]
-    if reward.scope != "row":
-        path, node = [pair for pair in nodes if pair[1].scope != "row"][-1]
-        raise SpecError(
-            f"{node.label()} compares the rows of a {node.scope}, and OpenRLHF shows one row at a "
-            "time: take it out, or train where rows come together (TRL)",
-            path=path,
-        )
-    paths = [path for path, _ in nodes if path]
+def _check_part(reward: Reward, score_part: str | None) -> None:
+    paths = [path for path, node in reward.walk() if path and isinstance(node, Reward)]
     if score_part is not None and score_part not in paths:
         raise SpecError(f"score_part: no part {score_part!r}{nearest(score_part, paths)}")
-    if reward.learns:
-        warnings.warn(
-            "this reward learns, but not under OpenRLHF, which only asks for scores", stacklevel=3
-        )
 
 
 def _names(reward: Reward) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """``to_trl``: a reward as TRL's reward functions."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
@@ -140,12 +139,6 @@ def to_trl(
         workers=workers,
         timeout=timeout,
     )
-    if scorer.reward.learns:
-        warnings.warn(
-            "this reward learns, and TRL only asks for scores: it is used as it stands and does "
-            "not learn here",
-            stacklevel=2,
-        )
     weights = _weights(scorer, weighted) if split else {}
     factors = weights if weighted else dict.fromkeys(weights, 1.0)
     prefix = "" if name == "total" else f"{name}/"

@@ -24,7 +24,7 @@ class _Asked:
 
     def is_of(self, batch: Batch) -> bool:
         mine = self.batch
-        return mine.completions is batch.completions
+        return mine.completions is batch.completions and mine.prompts is batch.prompts
 
 
 class Shared:

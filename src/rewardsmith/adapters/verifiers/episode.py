@@ -10,7 +10,7 @@ from ...core.scores import Missing
 from ..batcher import Batcher
 from ..scorer import Scored, Scorer
 from ..versions import note_version
-from .hooks import number, warn_of_learning
+from .hooks import number
 from .rows import Row, row_of_trace
 
 
@@ -48,7 +48,6 @@ def to_verifiers_episode(
         workers=workers,
         timeout=timeout,
     )
-    warn_of_learning(scorer.reward)
     groups: Batcher[list[Row], list[Scored]] = Batcher(lambda batch: score_groups(scorer, batch))
 
     async def finalize(task: Any, episode: Any) -> None:

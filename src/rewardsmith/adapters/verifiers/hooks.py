@@ -1,6 +1,5 @@
 """Our reward as the functions that a task of verifiers calls: ``async (task, trace)``."""
 
-import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.util import find_spec
 from os import PathLike
@@ -85,7 +84,6 @@ def hooks(scorer: Scorer, split: bool) -> Hooks:
             "by itself: score an episode's rollouts together with to_verifiers_episode in "
             "Env.finalize"
         )
-    warn_of_learning(scorer.reward)
     rows: Batcher[Row, Scored] = Batcher(scorer.each)
     once = Once(rows.submit)
 
@@ -150,15 +148,6 @@ def parts_of(scorer: Scorer) -> list[str]:
             "out split, and read the parts among the metrics"
         )
     return names if isinstance(scorer.missing, str) else [*names, "missing"]
-
-
-def warn_of_learning(reward: Reward) -> None:
-    """Say that a reward stays as it is."""
-    if reward.learns:
-        warnings.warn(
-            f"{reward.label()} learns, and verifiers only scores: it stays as it was saved",
-            stacklevel=4,
-        )
 
 
 def _installed() -> Literal["v1", "legacy"]:

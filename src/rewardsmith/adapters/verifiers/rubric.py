@@ -8,9 +8,9 @@ from verifiers.rubrics.rubric import Rubric
 from ...core.errors import SpecError
 from ...core.reward import Reward
 from ..batcher import Batcher
-from ..scorer import STATUSES, Scored, Scorer
+from ..scorer import STATUSES, Scored, Scorer, decided
 from .episode import score_groups
-from .hooks import contributions, number, parts_of, warn_of_learning
+from .hooks import contributions, number, parts_of
 from .once import Once
 from .rows import Row, row_of_state
 
@@ -36,17 +36,12 @@ class RewardRubric(Rubric):  # type: ignore[misc]  # its package need not be the
 
 def rubric(scorer: Scorer, split: bool) -> RewardRubric:
     """The rubric: the reward, or its parts, with weight 1, and all of its numbers with weight 0."""
-    if scorer.missing == "missing":
-        raise SpecError(
-            "a rubric of verifiers has no reward that is missing, and takes group means of what "
-            "stands there: give missing a number, or 'raise'"
-        )
+    decided(scorer.missing, "a rubric of verifiers, which takes group means,")
     if scorer.reward.scope == "batch":
         raise SpecError(
             "this reward compares all rows of a batch, and verifiers scores no more than one group "
             "together"
         )
-    warn_of_learning(scorer.reward)
     picks: dict[str, Pick] = {"total": lambda scored: number(scorer, scored)}
     if split:
         picks = {name: _contribution(scorer, name) for name in parts_of(scorer)}

@@ -4,9 +4,7 @@ There is one asker per reward file and options in each process, so that samples 
 together are scored together, whoever asked for them.
 """
 
-import asyncio
 import threading
-import warnings
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -55,20 +53,7 @@ class Asker:
             executor=executor,
             workers=workers,
             timeout=timeout,
-        )
-        scope = self.scorer.reward.scope
-        if scope != "row":
-            raise SpecError(
-                f"this reward compares the rows of a {scope} with each other, and verl asks for "
-                "one sample at a time: use a reward whose parts score each row by itself (verl's "
-                "advantage estimators compare groups), or a trainer that scores whole groups",
-                file=str(reward),
-            )
-        if self.scorer.reward.learns:
-            warnings.warn(
-                f"{reward}: this reward has parts that learn; verl uses them as they are",
-                stacklevel=2,
-            )
+        ).by_row("verl")
         self.batcher: Batcher[Row, Scored] = Batcher(self.scorer.each)
 
     def told(self, scored: Scored) -> dict[str, float]:
@@ -78,14 +63,6 @@ class Asker:
             ScoreError: it has none, and ``missing`` is ``"raise"``.
         """
         return {"score": scored.number(self.missing), **scored.numbers}
-
-
-async def together(batcher: Batcher[Row, Scored], row: Row) -> Scored:
-    """The score of a row, in one batch with those that other tasks ask for at once."""
-    # verl starts the tasks of a batch together, and each comes this far before any goes on. Without
-    # this the first rows would be scored one by one while the others are still being made.
-    await asyncio.sleep(0)
-    return await batcher.ask(row)
 
 
 _askers: dict[tuple[Any, ...], Asker] = {}

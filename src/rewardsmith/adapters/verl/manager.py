@@ -8,7 +8,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from ..batcher import Batcher
 from ..scorer import Row, Scored
-from .asker import asker, together
+from .asker import asker
 from .rows import row_of_item
 
 _HERE = "rewardsmith.adapters.verl"
@@ -63,7 +63,7 @@ class RewardManager(RewardManagerBase):  # type: ignore[misc]  # verl has no typ
             ScoreError: the sample has no score, and ``missing`` is ``"raise"``.
         """
         row = row_of_item(data[len(data) - 1])
-        told = self.asker.told(await together(self._batcher, row))
+        told = self.asker.told(await self._batcher.ask(row))
         return {"reward_score": told["score"], "reward_extra_info": told}
 
     def _score(self, rows: Sequence[Row]) -> list[Scored]:

@@ -5,7 +5,7 @@ from os import PathLike
 from typing import Any, Literal
 
 from ...core.scores import Missing
-from .asker import asker, together
+from .asker import asker
 from .rows import row_of
 
 
@@ -70,7 +70,7 @@ async def compute_score(
         timeout=timeout,
     )
     row = row_of(data_source, solution_str, ground_truth, extra_info)
-    return one.told(await together(one.batcher, row))
+    return one.told(await one.batcher.ask(row))
 
 
 def compute_score_sync(
