@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from tests.adapters.trl.test_outward import AboveMean, Log, made, tree
+from tests.adapters.trl.test_trl_function import AboveMean, Log, made, tree
 
 import rewardsmith as rs
 from rewardsmith.adapters.scorer import Scorer

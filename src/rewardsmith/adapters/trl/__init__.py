@@ -6,13 +6,13 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_HOMES = {"TRLReward": "inward", "to_trl": "outward"}
+_HOMES = {"TRLReward": "reward", "to_trl": "function"}
 
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
-    from .inward import TRLReward
-    from .outward import to_trl
+    from .reward import TRLReward
+    from .function import to_trl
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from ...core.errors import ScoreError, SpecError
 from ...core.outcome import Status
 from ...core.scores import Scores
 from ..columns import read_by
-from ..scorer import Row, Scorer, scored
+from ..scorer import Row, Scorer, numbers
 from .groups import Window, window
 from .logs import LogExtra, LogMetric, metrics, table, tally
 from .ranks import Ranks
@@ -93,14 +93,15 @@ class Evaluation:
             else:
                 rows = batch.rows()
                 part = Window(rows, None, 0, len(rows))
-            scores = self.scorer(part.rows, part.group) if part.n else None
+            if not part.n:
+                return 0, {}
+            scores = self.scorer(part.rows, part.group)
             own = slice(part.start, part.start + part.n)
-            if scores is not None:
-                self._refuse_broken(scores, own)
-                results.update(self._values(scores, own))
-            rows_scored = scored(scores)[own] if scores is not None else []
-            extra.update(table(rows_scored))
-            return tally(rows_scored)
+            self._refuse_broken(scores, own)
+            results.update(self._values(scores, own))
+            columns = {name: values[own] for name, values in numbers(scores).items()}
+            extra.update(table(columns))
+            return tally(columns)
 
         means = metrics(ranks.share(work))
         alone = here.count > 1 and not self.together

@@ -2,21 +2,21 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..scorer import Scored
+from ..scorer import STATUSES
 
 LogMetric = Callable[[str, float], Any]
 LogExtra = Callable[[str, list[Any]], Any]
+Columns = Mapping[str, Sequence[float]]
+"""What :func:`~..scorer.numbers` gives, of this rank's rows."""
 
 
-def tally(rows: Sequence[Scored]) -> tuple[int, dict[str, float]]:
+def tally(columns: Columns) -> tuple[int, dict[str, float]]:
     """How many rows, and the sums of their numbers."""
-    sums: Counter[str] = Counter()
-    for row in rows:
-        sums.update(row.numbers)
-    return len(rows), dict(sums)
+    n = len(next(iter(columns.values()), ()))
+    return n, {name: math.fsum(column) for name, column in columns.items()}
 
 
 def metrics(tallies: Iterable[tuple[int, dict[str, float]]]) -> dict[str, float]:
@@ -37,13 +37,15 @@ def metrics(tallies: Iterable[tuple[int, dict[str, float]]]) -> dict[str, float]
     return means
 
 
-def table(rows: Sequence[Scored]) -> dict[str, list[Any]]:
+def table(columns: Columns) -> dict[str, list[Any]]:
     """Columns with an entry for each row: the parts' values, None without one, and the status."""
-    columns: dict[str, list[Any]] = {}
-    for key in rows[0].numbers if rows else ():
+    made: dict[str, list[Any]] = {}
+    for key, values in columns.items():
         kind, _, path = key.partition("/")
         if kind == "reward":
-            has = f"scored/{path}"
-            columns[key] = [row.numbers[key] if row.numbers[has] else None for row in rows]
-    columns["status"] = [row.status.name.lower() for row in rows]
-    return columns
+            has = columns[f"scored/{path}"]
+            made[key] = [value if there else None for value, there in zip(values, has, strict=True)]
+    names = [status.name.lower() for status in STATUSES]
+    flags = zip(*(columns[f"status/{name}"] for name in names), strict=True)
+    made["status"] = [names[row.index(1.0)] for row in flags]
+    return made

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "RewardManager": "manager",
-    "VerlReward": "foreign",
+    "VerlReward": "reward",
     "compute_score": "scoring",
     "compute_score_sync": "scoring",
     "verl_rows": "data",
@@ -31,7 +31,7 @@ __all__ = list(_HOMES)
 if TYPE_CHECKING:
     from .data import verl_rows as verl_rows
     from .data import write_parquet as write_parquet
-    from .foreign import VerlReward as VerlReward
+    from .reward import VerlReward as VerlReward
     from .manager import RewardManager as RewardManager
     from .scoring import compute_score as compute_score
     from .scoring import compute_score_sync as compute_score_sync
