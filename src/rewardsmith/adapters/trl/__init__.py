@@ -11,8 +11,8 @@ _HOMES = {"TRLReward": "reward", "to_trl": "function"}
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
-    from .reward import TRLReward
     from .function import to_trl
+    from .reward import TRLReward
 
 
 def __getattr__(name: str) -> Any:

@@ -31,8 +31,8 @@ __all__ = list(_HOMES)
 if TYPE_CHECKING:
     from .data import verl_rows as verl_rows
     from .data import write_parquet as write_parquet
-    from .reward import VerlReward as VerlReward
     from .manager import RewardManager as RewardManager
+    from .reward import VerlReward as VerlReward
     from .scoring import compute_score as compute_score
     from .scoring import compute_score_sync as compute_score_sync
 
