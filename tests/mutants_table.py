@@ -8,7 +8,7 @@ SCORES = ("core/test_scores.py", "core/test_status.py")
 POTENTIAL = ("transforms/test_potential.py", "transforms/test_potential_refusals.py")
 ACTING = ("core/test_acting.py",)
 EXECUTION = ("core/test_execution.py", "core/test_rows.py")
-ROWS = ("adapters/test_rows.py",)
+ROWS = ("adapters/files/test_rows.py",)
 PROGRAMS = ("engine/sandbox/test_calls.py", "engine/sandbox/test_asserts.py")
 LEARNING = ("core/test_learning.py", "transforms/test_running.py")
 
@@ -253,24 +253,24 @@ MUTANTS = [
     ),
     Mutant(
         "a group that was refused goes on after it",
-        "adapters/rows.py",
+        "adapters/files/rows.py",
         "        if by_group:\n            seen |=",
         "        if not by_group:\n            seen |=",
         ROWS,
     ),
     Mutant(
         "pass@k counts rows without a score",
-        "adapters/tally.py",
+        "adapters/files/tally.py",
         '        scored = np.array(status) == "scored"',
         '        scored = np.array(status) != "unscored"',
-        ("adapters/test_tally.py",),
+        ("adapters/files/test_tally.py",),
     ),
     Mutant(
         "a verdict that changed its status only is no change",
-        "adapters/diff.py",
+        "adapters/files/diff.py",
         "moved = (old[1] != new[1]) | (",
         "moved = (old[1] != old[1]) | (",
-        ("adapters/test_diff.py",),
+        ("adapters/files/test_diff.py",),
     ),
     Mutant(
         "true is 1 for a function that is called",

@@ -42,8 +42,8 @@ _HOMES = {
     "dump": "core.spec",
     "executor": "engine.executor",
     "wrap": "adapters.gymnasium",
-    "Trajectories": "adapters.trajectories",
-    "write_trajectories": "adapters.trajectories",
+    "Trajectories": "adapters.files.trajectories",
+    "write_trajectories": "adapters.files.trajectories",
     "RewardsmithError": "core.errors",
     "ScoreError": "core.errors",
     "SpecError": "core.errors",
@@ -62,8 +62,8 @@ _ROOMS = (
 
 if TYPE_CHECKING:
     from . import adapters, audit, combine, learners, search, signals, studies, testbeds, transforms
+    from .adapters.files.trajectories import Trajectories, write_trajectories
     from .adapters.gymnasium import wrap
-    from .adapters.trajectories import Trajectories, write_trajectories
     from .core.acting import Step, scan
     from .core.advantages import Advantages
     from .core.algebra import Min, Product, Scale, Shift, WeightedMean, WeightedSum

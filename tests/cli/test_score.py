@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from rewardsmith.adapters.trajectories import write_trajectories
+from rewardsmith.adapters.files.trajectories import write_trajectories
 from rewardsmith.cli.main import main
 from rewardsmith.core.rollouts import Rollouts
 

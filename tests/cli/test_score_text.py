@@ -449,7 +449,7 @@ def shared(work, monkeypatch):
 
     def use(scope):
         monkeypatch.setattr(spec, "load", lambda file: kind(scope))
-        monkeypatch.setattr("rewardsmith.adapters.labeling.fingerprint", lambda reward: scope)
+        monkeypatch.setattr("rewardsmith.adapters.files.labeling.fingerprint", lambda reward: scope)
 
     return use
 
@@ -485,12 +485,12 @@ def test_a_whole_data_set_is_read_twice(work, shared, score, monkeypatch):
 
 
 def test_only_one_run_writes_a_file(work, score):
-    from rewardsmith.adapters.labels import Labels
+    from rewardsmith.adapters.files.labels import Labels
 
     holder = """
 import time
 from pathlib import Path
-from rewardsmith.adapters.labels import Labels
+from rewardsmith.adapters.files.labels import Labels
 labels = Labels(Path("out.parquet"), 6, "other")
 print("there", flush=True)
 time.sleep(60)
@@ -508,7 +508,7 @@ time.sleep(60)
 
 
 def test_what_is_done_outlives_a_command_that_cannot_run(work, score):
-    from rewardsmith.adapters.labels import Labels
+    from rewardsmith.adapters.files.labels import Labels
 
     full = {"chunks": 0}
     append = Labels.append

@@ -98,9 +98,7 @@ def locked(name: str) -> None:
     python = installed(name, contract)
     own = output([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
     found = output([str(python), "-m", "pip", "freeze", "--path", own.strip()])
-    head = (
-        f"# What {name}.toml installs over requirements.lock, by `make contracts-lock`.\n"
-    )
+    head = f"# What {name}.toml installs over requirements.lock, by `make contracts-lock`.\n"
     lock.write_text(head + found, encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Dict, Discrete, Text
 from tests.adapters.test_broken_trajectories import refused
 from tests.adapters.test_trajectories import by_episode
 
-from rewardsmith.adapters.trajectories import Trajectories, write_trajectories
+from rewardsmith.adapters.files.trajectories import Trajectories, write_trajectories
 from rewardsmith.core.rollouts import Rollouts
 
 pytestmark = [pytest.mark.contracts, pytest.mark.filterwarnings("ignore::UserWarning")]

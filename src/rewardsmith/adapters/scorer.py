@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from ..core import spec
+from ..core.columns import value_at
 from ..core.errors import MissingColumn, ScoreError, SpecError
 from ..core.execution import Execution, Inline, current, using
 from ..core.outcome import Status
@@ -23,7 +24,6 @@ from ..core.rowcall import MISSING
 from ..core.rows import preloads
 from ..core.scores import Missing, Scores, as_missing
 from .columns import read_by
-from .records import value_at
 
 Row: TypeAlias = Mapping[str, Any]
 STATUSES = (Status.SCORED, Status.ABSTAINED, Status.TIMEOUT, Status.FAILED, Status.BAD_VALUE)

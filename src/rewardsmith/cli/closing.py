@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ..adapters.diff import Change
-    from ..adapters.tally import Part, Tally
+    from ..adapters.files.diff import Change
+    from ..adapters.files.tally import Part, Tally
 
 _ERRORS = 5
 """Kinds of errors that are listed, the most frequent first."""

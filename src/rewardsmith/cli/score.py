@@ -17,9 +17,9 @@ from ..core.reward import Reward
 from .closing import show_changes, show_tally
 
 if TYPE_CHECKING:
-    from ..adapters.labeling import Source
-    from ..adapters.labels import Labels
-    from ..adapters.tally import Tally
+    from ..adapters.files.labeling import Source
+    from ..adapters.files.labels import Labels
+    from ..adapters.files.tally import Tally
 
 _EVERY = 5.0
 """Seconds between two lines, where there is no bar."""
@@ -52,9 +52,9 @@ def score_command(reward_file: Path, data: str, out: Path, options: Options) -> 
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from ..adapters.labeling import check, label, tag
-        from ..adapters.labels import Labels
-        from ..adapters.tally import Tally
+        from ..adapters.files.labeling import check, label, tag
+        from ..adapters.files.labels import Labels
+        from ..adapters.files.tally import Tally
     except ImportError as error:
         raise _lacking(error) from error
     missing = _missing(options.on_error)
@@ -135,13 +135,13 @@ def _closing(out: Path, tally: "Tally", rows: int, options: Options, reward: Rew
     for caution in reward.cautions:
         print(f"caution: {caution}")
     if options.diff is not None:
-        from ..adapters.diff import changes
+        from ..adapters.files.diff import changes
 
         show_changes(changes(options.diff, out), options.diff, rows)
 
 
 def _check_diff(old: Path, out: Path, rows: int | None) -> None:
-    from ..adapters.diff import labels_of
+    from ..adapters.files.diff import labels_of
 
     found = labels_of(old).metadata.num_rows
     if old.resolve() == out.resolve():
@@ -162,8 +162,8 @@ def _source(
     """The data, and whether its rows are episodes."""
     try:
         from ..adapters.columns import read_by
-        from ..adapters.rows import Rows
-        from ..adapters.trajectories import Trajectories, holds_episodes
+        from ..adapters.files.rows import Rows
+        from ..adapters.files.trajectories import Trajectories, holds_episodes
     except ImportError as error:
         raise _lacking(error) from error
     columns = read_by(reward)

@@ -32,6 +32,18 @@ def below(rows: Mapping[str, Column], name: str) -> list[Any] | None:
     return found
 
 
+def value_at(row: Mapping[str, Any], path: str) -> Any:
+    """A row's column, or what is inside of one; MISSING if it does not have it."""
+    if path in row:
+        return row[path]
+    value: Any = row
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return MISSING
+        value = value[key]
+    return value
+
+
 def leaves(column: Column) -> Iterator[Any]:
     """What a column of nested mappings holds."""
     if isinstance(column, Mapping):

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.columns import value_at
 from ...core.errors import MissingColumn, SpecError
 from ...core.rowcall import MISSING
-from ..records import value_at
 from ..scorer import Row, Scorer
 
 

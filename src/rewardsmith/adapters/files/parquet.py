@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.errors import SpecError
-from .episodes import Array, Episode
+from ...core.errors import SpecError
+from ..episodes import Array, Episode
 
 _ROWS_AT_ONCE = 4096
 _EPISODES_AT_ONCE = 64

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.errors import SpecError
+from ...core.errors import SpecError
 
 _KEY = b"rewardsmith.labels"
 

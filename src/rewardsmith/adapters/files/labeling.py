@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 import torch
 
-from ..core.errors import MissingColumn, ScoreError, SpecError
-from ..core.fingerprint import digest, fingerprint
-from ..core.reward import Reward, Scope
-from ..core.scores import Scores
+from ...core.errors import MissingColumn, ScoreError, SpecError
+from ...core.fingerprint import digest, fingerprint
+from ...core.reward import Reward, Scope
+from ...core.scores import Scores
 from .label_table import Piece, table
 from .labels import Labels
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.adapters import diff
-from rewardsmith.adapters.diff import Change, changes
+from rewardsmith.adapters.files import diff
+from rewardsmith.adapters.files.diff import Change, changes
 from rewardsmith.core.errors import SpecError
 
 

@@ -13,9 +13,10 @@ from typing import IO, Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.catalog import nearest
-from ..core.errors import SpecError
-from ..core.rowcall import MISSING
+from ...core.catalog import nearest
+from ...core.columns import value_at
+from ...core.errors import SpecError
+from ...core.rowcall import MISSING
 
 _PEEKED = 64
 _AT_ONCE = 64
@@ -75,18 +76,6 @@ def reader(data: str, paths: Collection[str] = ()) -> Reader:
     if path.suffix == ".parquet":
         return _Table(path)
     raise SpecError(f"rows of text are {_FORMATS} files, hf:NAME or -", file=data)
-
-
-def value_at(row: Mapping[str, Any], path: str) -> Any:
-    """A row's column, or what is inside of one; MISSING if it does not have it."""
-    if path in row:
-        return row[path]
-    value: Any = row
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return MISSING
-        value = value[key]
-    return value
 
 
 def _keys(rows: Iterable[Mapping[str, Any]], paths: Collection[str]) -> set[str]:

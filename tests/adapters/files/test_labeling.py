@@ -7,10 +7,10 @@ import pytest
 import torch
 from tests.laws import cell, height
 
-from rewardsmith.adapters.label_table import Piece, table
-from rewardsmith.adapters.labeling import check, label, tag
-from rewardsmith.adapters.labels import Labels
-from rewardsmith.adapters.trajectories import Trajectories, write_trajectories
+from rewardsmith.adapters.files.label_table import Piece, table
+from rewardsmith.adapters.files.labeling import check, label, tag
+from rewardsmith.adapters.files.labels import Labels
+from rewardsmith.adapters.files.trajectories import Trajectories, write_trajectories
 from rewardsmith.core.algebra import WeightedSum
 from rewardsmith.core.catalog import method
 from rewardsmith.core.errors import ScoreError, SpecError

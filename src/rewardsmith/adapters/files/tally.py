@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..core.execution import CACHED, RAN, TWIN
+from ...core.execution import CACHED, RAN, TWIN
 
 _EDGES = np.geomspace(1e-7, 1e4, 11 * 50 + 1)
 """Latencies are counted in bins 4.7 % wide, so that memory does not grow with rows."""

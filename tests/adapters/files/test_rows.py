@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.adapters import rows as module
-from rewardsmith.adapters.label_table import Piece, table
-from rewardsmith.adapters.labeling import label, tag
-from rewardsmith.adapters.labels import Labels
-from rewardsmith.adapters.rows import Rows
+from rewardsmith.adapters.files import rows as module
+from rewardsmith.adapters.files.label_table import Piece, table
+from rewardsmith.adapters.files.labeling import label, tag
+from rewardsmith.adapters.files.labels import Labels
+from rewardsmith.adapters.files.rows import Rows
 from rewardsmith.core.errors import SpecError
 from rewardsmith.core.function import Function
 from rewardsmith.core.rollouts import Rollouts

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.adapters.tally import Tally
+from rewardsmith.adapters.files.tally import Tally
 from rewardsmith.core.execution import CACHED, RAN, TWIN
 
 
@@ -22,7 +22,7 @@ def table(
     status: list[str] | None = None,
     **notes: Any,
 ) -> pa.Table:
-    """A table as :func:`rewardsmith.adapters.labeling.table` makes them."""
+    """A table as :func:`rewardsmith.adapters.files.labeling.table` makes them."""
     status = status or ["failed" if value is None else "scored" for value in values]
     columns = {
         "row": pa.array(np.arange(start, start + len(values))),

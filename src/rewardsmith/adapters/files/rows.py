@@ -12,13 +12,14 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from ..core.catalog import nearest
-from ..core.errors import SpecError
-from ..core.reward import Scope
-from ..core.rollouts import Rollouts
-from ..core.rowcall import MISSING
+from ...core.catalog import nearest
+from ...core.columns import value_at
+from ...core.errors import SpecError
+from ...core.reward import Scope
+from ...core.rollouts import Rollouts
+from ...core.rowcall import MISSING
 from .label_table import RESERVED, Piece
-from .records import Record, reader, value_at
+from .records import Record, reader
 
 _BYTES = 32 << 20
 """A chunk holds no more text than this, if it holds several rows."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.errors import SpecError
+from ...core.errors import SpecError
 
 _AT_ONCE = 4096
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..core.outcome import Status
-from ..core.rollouts import Rollouts
-from ..core.scores import Scores
+from ...core.outcome import Status
+from ...core.rollouts import Rollouts
+from ...core.scores import Scores
 
 RESERVED = ("row", "reward", "status", "error")
 """Names that columns of the data cannot have in the labels."""
 NOTES = ("seconds", "origin")
-"""What scores may say of each row, and the summary reads; see :class:`~..core.rows.RowReward`."""
+"""What scores may say of each row, and the summary reads; see :class:`~...core.rows.RowReward`."""
 _NAMES = np.array([status.name.lower() for status in Status], dtype=object)
 
 

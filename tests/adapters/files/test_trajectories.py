@@ -13,9 +13,9 @@ from tests.adapters import worlds
 from tests.generated import control_rollouts, mixed_rollouts
 from tests.laws import TYPE_CHECKS
 
-from rewardsmith.adapters import hdf5
+from rewardsmith.adapters.files import hdf5
+from rewardsmith.adapters.files.trajectories import Trajectories, write_trajectories
 from rewardsmith.adapters.gymnasium import wrap
-from rewardsmith.adapters.trajectories import Trajectories, write_trajectories
 from rewardsmith.core.errors import SpecError
 from rewardsmith.core.rollouts import Rollouts
 
@@ -290,7 +290,7 @@ def test_the_file_is_not_read_ahead(tmp_path, monkeypatch):
 
 
 def test_large_tables_of_steps_are_read_in_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("rewardsmith.adapters.parquet._ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("rewardsmith.adapters.files.parquet._ROWS_AT_ONCE", 7)
     path = tmp_path / "data.parquet"
     lengths = [1, 20, 3, 7, 7, 2]
     rows = [(e, t) for e, n in enumerate(lengths) for t in range(n)]

@@ -4,8 +4,8 @@
 >>> for rollouts in data.chunks(64):  # doctest: +SKIP
 ...     print(reward(rollouts).total())
 
-Files are HDF5 as Minari keeps it (:mod:`rewardsmith.adapters.hdf5`) and Parquet
-(:mod:`rewardsmith.adapters.parquet`). Their columns become ``obs``, ``next_obs``, ``action``,
+Files are HDF5 as Minari keeps it (:mod:`rewardsmith.adapters.files.hdf5`) and Parquet
+(:mod:`rewardsmith.adapters.files.parquet`). Their columns become ``obs``, ``next_obs``, ``action``,
 ``env_reward``, ``terminated``, ``truncated``, and the keys of ``info`` and ``prev_info``. The
 reset's info is the ``prev_info`` of an episode's first step.
 """
@@ -17,11 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..core.catalog import nearest
-from ..core.errors import SpecError
-from ..core.reward import Scope
-from ..core.rollouts import Rollouts
-from .episodes import OF_A_STEP, Array, Episode, nested, sides, split, stack
+from ...core.catalog import nearest
+from ...core.errors import SpecError
+from ...core.reward import Scope
+from ...core.rollouts import Rollouts
+from ..episodes import OF_A_STEP, Array, Episode, nested, sides, split, stack
 from .label_table import Piece
 
 _HDF5 = (".hdf5", ".h5")

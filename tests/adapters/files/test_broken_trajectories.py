@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.adapters.test_trajectories import plain, write_groups
+from tests.adapters.files.test_trajectories import plain, write_groups
 
-from rewardsmith.adapters import hdf5
-from rewardsmith.adapters.trajectories import Trajectories, write_trajectories
+from rewardsmith.adapters.files import hdf5
+from rewardsmith.adapters.files.trajectories import Trajectories, write_trajectories
 from rewardsmith.core.errors import SpecError
 from rewardsmith.core.rollouts import Rollouts
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import SpecError
-from .episodes import Array, Episode, n_steps
+from ...core.errors import SpecError
+from ..episodes import Array, Episode, n_steps
 
 NAMES = {
     "obs": "observations",

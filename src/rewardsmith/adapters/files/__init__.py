@@ -1,0 +1,1 @@
+"""Data in files: rows and episodes read a chunk at a time, and the labels that scores become."""
