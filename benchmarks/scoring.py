@@ -176,13 +176,28 @@ class Letters:
     def decode(self, ids: Any, skip_special_tokens: bool = True) -> str:
         return bytes(ids.tolist()).decode()
 
+    def batch_decode(self, ids: Any, skip_special_tokens: bool = True) -> list[str]:
+        return [bytes(one).decode() for one in ids]
+
 
 def verl(rows: Rows) -> Callable[[], Scored]:
+    from verl.utils.reward_score.math_verify import compute_score
+    from verl.workers.reward_manager.naive import NaiveRewardManager
+
+    data = proto(rows)
+
+    def score(solution_str: str, ground_truth: str, **_: Any) -> float:
+        return float(compute_score(solution_str, ground_truth))
+
+    manager = NaiveRewardManager(Letters(), 0, score)
+    return lambda: manager(data).sum(dim=1).tolist()
+
+
+def proto(rows: Rows) -> Any:
+    """Rows as verl hands them to its managers, their letters as tokens."""
     import numpy as np
     import torch
     from verl import DataProto
-    from verl.utils.reward_score.math_verify import compute_score
-    from verl.workers.reward_manager.naive import NaiveRewardManager
 
     texts = [c.encode() for c, _ in rows]
     longest = max(map(len, texts))
@@ -196,15 +211,12 @@ def verl(rows: Rows) -> Callable[[], Scored]:
         "responses": responses,
         "attention_mask": torch.cat([torch.ones_like(prompts), real.long()], dim=1),
     }
-    golds = np.array([{"ground_truth": g} for _, g in rows], dtype=object)
-    sources = np.array(["own"] * len(rows), dtype=object)
-    data = DataProto.from_dict(tensors, non_tensors={"reward_model": golds, "data_source": sources})
-
-    def score(solution_str: str, ground_truth: str, **_: Any) -> float:
-        return float(compute_score(solution_str, ground_truth))
-
-    manager = NaiveRewardManager(Letters(), 0, score)
-    return lambda: manager(data).sum(dim=1).tolist()
+    others = {
+        "reward_model": np.array([{"ground_truth": g} for _, g in rows], dtype=object),
+        "data_source": np.array(["own"] * len(rows), dtype=object),
+        "extra_info": np.array([{} for _ in rows], dtype=object),
+    }
+    return DataProto.from_dict(tensors, non_tensors=others)
 
 
 # --- the runs -------------------------------------------------------------------------------------

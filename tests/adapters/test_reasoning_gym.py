@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from rewardsmith.adapters import versions
 from rewardsmith.adapters.reasoning_gym import ReasoningGymReward, rows
-from rewardsmith.adapters.reasoning_gym.entry import _maker, packed, unpacked
+from rewardsmith.adapters.reasoning_gym.entry import _data_set, packed, unpacked
+from rewardsmith.adapters.reasoning_gym.reward import _EVALUATED
 from rewardsmith.core import spec
 from rewardsmith.core.errors import SpecError
 from rewardsmith.core.execution import Execution, Inline, using
@@ -62,7 +64,7 @@ def gym(monkeypatch: pytest.MonkeyPatch) -> None:
     utils.extract_answer = extract_answer
     for module in (top, factory, utils):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    _maker.cache_clear()
+    _data_set.cache_clear()
 
 
 def scored(reward: ReasoningGymReward, completions: list[str], entries: list[Any]) -> Any:
@@ -169,8 +171,30 @@ def test_what_cannot_be_used_is_refused() -> None:
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-    with pytest.raises(ImportError, match="pip install reasoning-gym"):
-        ReasoningGymReward("counting")
+    for dataset in ("counting", None):
+        with pytest.raises(SpecError, match=r"pip install reasoning-gym==0\.1\.25$"):
+            ReasoningGymReward(dataset)
+    with pytest.raises(SpecError, match="pip install reasoning-gym"):
+        rows("counting", 1, 1)
+
+
+def test_without_the_package_a_spec_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    path = tmp_path / "reward.yaml"
+    path.write_text("reward:\n  reasoning_gym_reward: {dataset: counting}\n")
+    with pytest.raises(SpecError, match=r"^.*reward\.yaml:2.*: this needs reasoning-gym: .*$"):
+        spec.load(path)
+
+
+def test_the_page_names_the_data_sets_that_run_answers() -> None:
+    page = Path(__file__).parents[2] / "docs" / "trainers" / "reasoning_gym.md"
+    lines = [
+        line for line in page.read_text().splitlines() if "`eval`" in line or "parse_expr" in line
+    ]
+    named = {name for line in lines for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert named == _EVALUATED
 
 
 @pytest.mark.usefixtures("gym")
@@ -178,7 +202,7 @@ def test_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     versions.note_version.cache_clear()
     monkeypatch.setattr(versions, "version", lambda package: "0.2.0")
     with pytest.warns(UserWarning, match=r"tested with reasoning-gym 0.1.25, and this is 0.2.0"):
-        ReasoningGymReward("counting")
+        ReasoningGymReward()
     versions.note_version.cache_clear()
 
 

@@ -1,5 +1,6 @@
 """A trainer outside of the tested range is told of, and used."""
 
+import re
 import tomllib
 import warnings
 from pathlib import Path
@@ -40,14 +41,20 @@ def test_what_is_not_installed_says_nothing() -> None:
         versions.note_version("openrlhf")
 
 
+def pins(text: str) -> set[str]:
+    return {pin.lower().replace("_", "-") for pin in re.findall(r"[\w.-]+==[\w.]+", text)}
+
+
 @pytest.mark.parametrize("package", sorted(versions.TESTED))
 def test_the_range_is_that_of_the_contracts(package: str) -> None:
-    # What a contract installs is what was tested.
-    installed = {
-        argument.removeprefix(f"{package}==")
-        for file in CONTRACTS.glob("*.toml")
-        for arguments in tomllib.loads(file.read_text())["install"]
-        for argument in arguments
-        if argument.startswith(f"{package}==")
-    }
-    assert {*versions.TESTED[package]} == installed
+    # What a contract's lock installs is what was tested.
+    locks = {pin for file in CONTRACTS.glob("*.lock") for pin in pins(file.read_text())}
+    oldest, newest = versions.TESTED[package]
+    assert {f"{package}=={oldest}", f"{package}=={newest}"} <= locks
+
+
+@pytest.mark.parametrize("lock", sorted(CONTRACTS.glob("*.lock")), ids=lambda file: file.stem)
+def test_a_lock_has_what_its_contract_asks_for(lock: Path) -> None:
+    contract = tomllib.loads(lock.with_suffix(".toml").read_text())
+    asked = {pin for arguments in contract["install"] for pin in pins(" ".join(arguments))}
+    assert asked <= pins(lock.read_text()), "run make contracts-lock"

@@ -67,6 +67,20 @@ def test_a_reward_that_cannot_be_read_is_told_before_anything_is_written(
     assert not (tmp_path / "glue").exists()
 
 
+@pytest.mark.parametrize("trainer", ["openenv", "openrlhf", "verifiers", "verl"])
+def test_a_reward_that_compares_rows_is_exported_to_trl_only(
+    trainer: str, reward: Path, tmp_path: Path
+) -> None:
+    reward.write_text(f"reward: {{trl_reward: {{call: '{__file__}:ranks', scope: group}}}}\n")
+    export_command("trl", reward, tmp_path / "trl")
+    with pytest.raises(SpecError, match=rf"compares the rows of a group, and {trainer} shows one"):
+        export_command(trainer, reward, tmp_path / trainer)
+
+
+def ranks(completions: list[str], **others: object) -> list[float]:
+    return [float(len(text)) for text in completions]
+
+
 def test_the_command(reward: Path, tmp_path: Path) -> None:
     command = "from rewardsmith.cli import main; main()"
     out = tmp_path / "glue"

@@ -4,14 +4,16 @@ Run it as a script (``make contracts``), with names of files in ``contracts/`` f
 Such a file says what is installed how; its environment lies in ``build/contracts/NAME``, on top of
 the one that runs this script: it sees everything installed here, and what it installs itself comes
 first. ``NAME.lock`` beside it has the exact versions of all that, and is what is installed where it
-exists; ``--lock`` resolves it anew (``make contracts-lock``). Exits with 1 if a test fails or is
-skipped, or a package cannot be installed.
+exists; ``--lock`` resolves it anew (``make contracts-lock``). ``--table`` writes the results into
+the table of docs/trainers/index.md, for the contracts that stand there. Exits with 1 if a test
+fails or is skipped, or a package cannot be installed.
 """
 
 # ruff: noqa: T201 - a script: it prints its table
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -118,6 +120,16 @@ def tested(name: str, python: Path, contract: dict[str, Any]) -> str:
     return f"{count['tests']} passed" if count["tests"] else "no test ran"
 
 
+def tell(rows: list[Row]) -> None:
+    """Write results into the documentation, in the lines that the contracts have there."""
+    page = ROOT / "docs" / "trainers" / "index.md"
+    text = page.read_text(encoding="utf-8")
+    for row in rows:
+        line = f"| {row.name} | {row.packages} | {row.result} |"
+        text = re.sub(rf"^\| {row.name} \|.*$", line, text, flags=re.MULTILINE)
+    page.write_text(text, encoding="utf-8")
+
+
 def output(command: list[str]) -> str:
     """What a command says, on both channels.
 
@@ -143,7 +155,7 @@ def environment() -> dict[str, str]:
 
 
 def main() -> int:
-    given = [name for name in sys.argv[1:] if name != "--lock"]
+    given = [name for name in sys.argv[1:] if not name.startswith("--")]
     names = given or sorted(path.stem for path in (ROOT / "contracts").glob("*.toml"))
     BUILD.mkdir(parents=True, exist_ok=True)
     if "--lock" in sys.argv:
@@ -158,6 +170,8 @@ def main() -> int:
     print(f"\n{'contract':12} {'packages':40} {'result':24} {'seconds':>7}")
     for row in rows:
         print(f"{row.name:12} {row.packages:40} {row.result:24} {row.seconds:7.1f}")
+    if "--table" in sys.argv:
+        tell(rows)
     return int(not all(row.kept for row in rows))
 
 

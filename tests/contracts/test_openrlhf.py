@@ -352,7 +352,7 @@ def test_what_raising_does(
     rows = five_statuses.rows()[128:136]
     with caplog.at_level(logging.ERROR, logger="rewardsmith"):
         samples = generated(trainer, executor, tokenizer, rows, keep=True)
-    message = "failed: condition: raised RuntimeError: the service is down"
+    message = "part 'condition': failed: raised RuntimeError: the service is down"
     assert message in caplog.text
     # OpenRLHF itself goes on without that reward, and fails where batches are made.
     assert [sample.rewards is None for sample in samples] == [False, False, True] + [False] * 5

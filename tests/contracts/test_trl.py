@@ -29,6 +29,7 @@ from rewardsmith.core.function import Function
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.scores import Scores
+from rewardsmith.transforms.running import RunningNorm
 
 pytestmark = [pytest.mark.contracts, pytest.mark.usefixtures("trl")]
 G = 8
@@ -299,6 +300,75 @@ def silent(completion: str) -> None:
     return None
 
 
+def test_why_rows_broke_is_in_the_table_and_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = trainer_of(
+        to_trl(Function(breaks), executor="inline"), tmp_path, log_completions=True, max_steps=1
+    )
+    trainer.train()
+    rows = pq.read_table(tmp_path / "completions" / "completions_00001.parquet").to_pylist()
+    broke = [len(row["completion"]) % 3 == 0 for row in rows]
+    assert 0 < sum(broke) < len(rows)
+    why = "raised RuntimeError: the service is down"
+    assert [row["error"] for row in rows] == [why if there else None for there in broke]
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("rewardsmith")]
+    assert len(said) == 1
+    assert said[0].startswith(f"a row broke; row {broke.index(True)}: failed: {why}")
+
+
+def test_two_rewards_without_a_name_are_told(tmp_path: Path) -> None:
+    functions = [to_trl(Function(call), executor="inline") for call in (length, digits)]
+    with pytest.warns(UserWarning, match="two rewards of one trainer are called 'total'"):
+        trainer_of(functions, tmp_path, max_steps=1).train()
+
+
+def test_groups_of_one_prompt_by_the_trainers_number(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "completion": "1" * n, "answer": "0"} for n in range(2 * G)]
+    trainer = trainer_of(to_trl(AboveMean(), executor="inline"), tmp_path / "a")
+    with pytest.raises(rs.SpecError, match=r"same prompt.*num_generations"):
+        asked(trainer, rows)
+    by_number = to_trl(AboveMean(), executor="inline", num_generations=G)
+    found = asked(trainer_of(by_number, tmp_path / "b"), rows)[:, 0]
+    assert found.tolist() == [n - (G - 1) / 2 for n in range(G)] * 2
+
+
+# --- learning -------------------------------------------------------------------------------------
+
+
+def state_of(reward: Reward) -> str:
+    """All that it knows, in full."""
+    return json.dumps(reward.state_dict(), default=lambda value: value.tolist())
+
+
+def test_neither_training_nor_evaluation_changes_a_reward_that_learns(tmp_path: Path) -> None:
+    parts = {"length": RunningNorm(Function(length)), "digits": RunningNorm(Function(digits))}
+    reward = WeightedSum(parts)
+    seen: list[str] = []
+
+    def spy(completions: Any, **given: Any) -> list[float]:
+        seen.extend(completions)
+        return [0.0] * len(completions)
+
+    rs.learn(reward, Rollouts({"completion": ["1", "22"]}))
+    before = state_of(reward)
+    with pytest.warns(UserWarning, match="does not learn here"):
+        functions = to_trl(reward, split=True, executor="inline")
+    trainer = trainer_of([*functions, spy], tmp_path, per_device_eval_batch_size=2 * G)
+    trainer.train()
+    trained, texts = state_of(reward), len(seen)
+    trainer.evaluate(trainer.train_dataset)
+    evaluated = state_of(reward)
+    assert 0 < texts < len(seen)
+    assert before == trained == evaluated
+    # These very completions would have changed it.
+    for some in (seen[:texts], seen[texts:]):
+        rs.learn(reward, Rollouts({"completion": some}))
+        after = state_of(reward)
+        assert after != before
+        before = after
+
+
 def test_a_reward_itself_is_taken_for_a_model(tmp_path: Path) -> None:
     with pytest.raises(AttributeError, match="config"):
         trainer_of(tree(), tmp_path)
@@ -347,7 +417,8 @@ def rank_main(rank: int, port: int, out: Path) -> None:
     weights = {"above": 1.0, "zero": 0.0, "none": 1.0}
     # Four rows on each rank: the two of them have the halves of one group.
     options = {"per_device_train_batch_size": G // 2, "num_generations": G, "max_steps": 3}
-    reward = to_trl(WeightedSum(parts, weights), executor="inline")
+    # The eight rows of a step are one group, which equal prompts alone do not say.
+    reward = to_trl(WeightedSum(parts, weights), executor="inline", num_generations=G)
     trainer = trainer_of(reward, out / str(rank), **options)
     assert trainer.accelerator.num_processes == 2
     metrics: list[dict[str, float]] = []
@@ -534,7 +605,7 @@ def test_the_exported_script_trains(tmp_path: Path) -> None:
     for saved in (make_model(0), make_tokenizer()):
         saved.save_pretrained(out / "model")
     text = glue("../reward.yaml")["train.py"]
-    assert "num_generations=8," in text
+    assert "generations = 8" in text
     # What fits this model, and nothing else, is changed.
     text = re.sub('MODEL = ".*"', 'MODEL = str(Path(__file__).with_name("model"))', text)
     text = text.replace("max_completion_length=256", "max_completion_length=6, max_steps=1")

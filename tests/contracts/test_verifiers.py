@@ -1,6 +1,7 @@
 """Our hooks in real tasks of verifiers.v1: rewards, metrics, episodes; its functions as ours."""
 
 import asyncio
+import pickle
 import re
 import tomllib
 from pathlib import Path
@@ -240,7 +241,7 @@ def test_split_into_the_parts(vf: Any) -> None:
     trace = trace_of(task, said("abc"))
     asyncio.run(task.score(trace))
     assert {name: r.score for name, r in trace.rewards.items()} == {"whole": 0.0, "missing": -1.0}
-    with pytest.raises(SpecError, match="weighted sum"):
+    with pytest.raises(SpecError, match="weighted_sum"):
         to_verifiers(Function(length), split=True)
 
 
@@ -287,6 +288,59 @@ def test_groups(vf: Any) -> None:
     assert not unscored.ok
     assert "abstained" in unscored.last_error.message
     assert unscored.metrics["status/abstained"] == 1.0
+
+
+async def their_transcript(task: Any, trace: Any) -> float:
+    return float(sum(ord(letter) * i for i, letter in enumerate(trace.transcript)))
+
+
+def test_their_transcript_is_the_same_here(vf: Any) -> None:
+    from verifiers.v1.types import ToolCall, ToolMessage
+
+    call = ToolCall(id="1", name="add", arguments='{"a": 1}', namespace="py")
+    said_there = [
+        said(None, tool_calls=[call]),
+        ToolMessage(tool_call_id="1", name="add", content="42"),
+        ToolMessage(tool_call_id="1", content=""),
+        said("it is 42"),
+    ]
+    task = task_of(vf, {"prompt": "what?"})
+    trace = trace_of(task, *said_there)
+    columns = {"completion": [[m.model_dump() for m in said_there]], "prompt": ["what?"]}
+    scores = VerifiersReward(their_transcript, columns=())(Rollouts(columns))
+    assert scores.values.tolist() == [asyncio.run(their_transcript(task, trace))], scores.errors
+
+
+def test_weights_and_no_named_score(vf: Any) -> None:
+    weighted = vf.reward(weight=0.5)(_weighted)
+    task = task_of(vf, {"prompt": "?"})
+    type(task).theirs = vf.reward(weight=0.5)(_method(_weighted))
+    for text, status in (("abc", Status.SCORED), ("", Status.ABSTAINED)):
+        trace = trace_of(task, said(text))
+        asyncio.run(task.score(trace))
+        scores = VerifiersReward(weighted, columns=())(Rollouts({"completion": [text]}))
+        assert scores.status.tolist() == [status]
+        assert bool(trace.rewards) == (status == Status.SCORED)
+        assert scores.values.tolist() == [trace.reward]
+
+
+async def _weighted(task: Any, trace: Any) -> dict[str, float]:
+    return {"long": float(len(trace.last_reply))} if trace.last_reply else {}
+
+
+def test_functions_are_decorated_as_they_are(vf: Any) -> None:
+    """Plugged, or as attributes of a class: they are objects, and take no self."""
+    total, parts = pickle.loads(pickle.dumps(to_verifiers(Function(length), executor="inline")))
+
+    class Task(vf.Task[vf.TaskData]):  # type: ignore[misc]
+        correct = vf.reward(total)
+        numbers = vf.metric(parts)
+
+    task = Task(vf.TaskData(prompt="?"))
+    trace = trace_of(task, said("abc"))
+    asyncio.run(task.score(trace))
+    assert trace.reward == trace.rewards["total"].value == 3.0
+    assert trace.metrics["status/scored"] == 1.0
 
 
 async def their_exact(task: Any, trace: Any) -> float:

@@ -1,6 +1,7 @@
 """Our rubric in the scoring of verifiers <= 0.3.1: rollouts, groups, other rubrics, failures."""
 
 import asyncio
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_split_into_the_parts(vf: Any, tmp_path: Path) -> None:
         "b": -0.5,
         "missing": 0.0,
     }
-    with pytest.raises(SpecError, match="weighted sum"):
+    with pytest.raises(SpecError, match="weighted_sum"):
         to_verifiers(Function(_length), missing=0.0, split=True)
 
 
@@ -187,6 +188,15 @@ def test_our_errors_are_not_zeros(vf: Any) -> None:
     state = state_of({"completion": "x"})
     asyncio.run(vf.Rubric([breaks]).score_rollout(state))
     assert state["reward"] == 0.0
+
+
+def test_it_pickles(vf: Any) -> None:
+    rubric = to_verifiers(Function(_length), missing=0.0, executor="inline")
+    rubric = pickle.loads(pickle.dumps(rubric))
+    state = state_of({"completion": "abc"})
+    asyncio.run(rubric.score_rollout(state))
+    assert state["reward"] == state["metrics"]["total"] == 3.0
+    assert len({id(f._once) for f in rubric.funcs}) == 1
 
 
 def test_missing_has_to_be_said(vf: Any) -> None:

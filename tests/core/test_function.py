@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from decimal import Decimal
 from typing import Any
 
@@ -252,3 +253,27 @@ def test_a_step_function_cannot_overwrite_what_others_own() -> None:
         with pytest.raises(ScoreError, match="read-only"):
             scan(node, rollouts)
         assert rollouts["obs"].tolist() == rollouts["next_obs"].tolist() == [[[1.0]], [[1.0]]]
+
+
+def test_what_an_async_function_keeps_for_itself_serves_every_batch() -> None:
+    free = asyncio.Semaphore(1)  # it belongs to the loop on which it is first waited for
+
+    @reward
+    async def judged(completion: str) -> float:
+        async with free:
+            await asyncio.sleep(0.001)
+            return 1.0
+
+    rows = Rollouts.from_text([""] * 3, list("abc"))
+    for _ in range(3):
+        assert judged(rows).values.tolist() == [1.0, 1.0, 1.0]
+    found: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(judged(rows).values.tolist()))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert found == [[1.0, 1.0, 1.0]] * 4

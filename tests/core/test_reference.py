@@ -5,6 +5,7 @@ import functools
 import operator
 import pickle
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,11 @@ def test_the_digest_follows_the_source(tmp_path: Path) -> None:
         assert source_hash(call) == source_hash(made)
         digests.add(source_hash(call))
     assert len(digests) == 2
+
+
+def test_a_function_of_a_notebook_is_told_where_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = types.ModuleType("__main__")
+    exec("def mine(completion): return 1.0", main.__dict__)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(SpecError, match=r"mine stands in a notebook .*executor='inline'"):
+        Reference.of(main.mine)

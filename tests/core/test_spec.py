@@ -2,6 +2,7 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -241,3 +242,16 @@ def test_objects_that_a_spec_names_are_written_by_that_name(folder: Path) -> Non
         written = dumps(loads(text, base=folder), base=folder)
         assert f"call: ./made.py:{name}" in written
         assert dumps(loads(written, base=folder), base=folder) == written
+
+
+def test_an_argument_may_be_named_like_something_derived() -> None:
+    class Compared(Reward):
+        def __init__(self, scope: str = "group") -> None:
+            super().__init__()
+            self.declare(scope=scope)  # type: ignore[arg-type]
+
+        def arguments(self) -> dict[str, Any]:
+            return {"scope": self.scope}
+
+    assert repr(Compared()) == "Compared(scope='group')"
+    assert Compared("batch").scope == "batch"

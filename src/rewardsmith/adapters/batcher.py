@@ -4,22 +4,25 @@ import asyncio
 import os
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Waiting: TypeAlias = "queue.SimpleQueue[tuple[Any, Future[Any]] | None]"
 
 
 class Batcher(Generic[T, R]):
     """Makes batches of single rows: what came while others were scored is the next batch.
 
     Nobody waits for a batch to fill. The threads that score start with the first row in each
-    process, and it pickles (what is under way stays behind).
+    process and end with this; it pickles (what is under way stays behind).
 
     Args:
-        score: takes rows, returns as many results in their order; raising fails them all.
+        score: takes rows, returns as many results in their order; raising fails them all, and a
+            result that is an exception is raised where its row came from.
         at_once: batches under way together, so that one with a row that hangs holds up nobody.
         most: rows of a batch.
     """
@@ -29,8 +32,9 @@ class Batcher(Generic[T, R]):
     ) -> None:
         self.score, self.at_once, self.most = score, at_once, most
         self._lock = threading.Lock()
-        self._waiting: queue.SimpleQueue[tuple[T, Future[R]]] = queue.SimpleQueue()
+        self._waiting: _Waiting = queue.SimpleQueue()
         self._pid = 0
+        _all.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Batcher, (self.score, self.at_once, self.most)
@@ -61,31 +65,64 @@ class Batcher(Generic[T, R]):
             if self._pid == os.getpid():
                 return
             self._waiting = queue.SimpleQueue()
+            # They hold what scores and not this, which they would keep alive.
+            work = (self._waiting, self.score, self.most)
             for _ in range(self.at_once):
-                threading.Thread(target=self._work, args=(self._waiting,), daemon=True).start()
+                threading.Thread(target=_work, args=work, daemon=True).start()
+            weakref.finalize(self, _end, self._waiting, self.at_once)
             self._pid = os.getpid()
 
-    def _work(self, waiting: "queue.SimpleQueue[tuple[T, Future[R]]]") -> None:
-        while True:
-            batch = [waiting.get()]
-            while len(batch) < self.most:
-                try:
-                    batch.append(waiting.get_nowait())
-                except queue.Empty:
-                    break
-            # Who asked may have gone: a task that was cancelled takes its future along.
-            batch = [pair for pair in batch if pair[1].set_running_or_notify_cancel()]
-            if batch:
-                self._finish([row for row, _ in batch], [result for _, result in batch])
 
-    def _finish(self, rows: list[T], results: "list[Future[R]]") -> None:
-        try:
-            found = self.score(rows)
-            if len(found) != len(rows):
-                raise ValueError(f"{len(found)} results for {len(rows)} rows")
-        except BaseException as error:  # noqa: BLE001 - it belongs to those who asked, whatever it is
-            for result in results:
-                result.set_exception(error)
-            return
-        for result, one in zip(results, found, strict=True):
+def _work(waiting: _Waiting, score: Callable[[list[Any]], Sequence[Any]], most: int) -> None:
+    while (pair := waiting.get()) is not None:
+        batch = [pair]
+        while len(batch) < most:
+            try:
+                more = waiting.get_nowait()
+            except queue.Empty:
+                break
+            if more is None:
+                waiting.put(None)
+                break
+            batch.append(more)
+        # Who asked may have gone: a task that was cancelled takes its future along.
+        batch = [one for one in batch if one[1].set_running_or_notify_cancel()]
+        if batch:
+            _finish(score, batch)
+        # Or they would be held until the next ones come.
+        del batch, pair
+
+
+def _finish(
+    score: Callable[[list[Any]], Sequence[Any]], batch: "list[tuple[Any, Future[Any]]]"
+) -> None:
+    try:
+        found = score([row for row, _ in batch])
+        if len(found) != len(batch):
+            raise ValueError(f"{len(found)} results for {len(batch)} rows")
+    except BaseException as error:  # noqa: BLE001 - it belongs to those who asked, whatever it is
+        for _, result in batch:
+            result.set_exception(error)
+        return
+    for (_, result), one in zip(batch, found, strict=True):
+        if isinstance(one, Exception):
+            result.set_exception(one)
+        else:
             result.set_result(one)
+
+
+def _end(waiting: _Waiting, threads: int) -> None:
+    for _ in range(threads):
+        waiting.put(None)
+
+
+_all: "weakref.WeakSet[Batcher[Any, Any]]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In a fork: another thread may have held a lock, and is not here to let go."""
+    for batcher in _all:
+        batcher._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -6,14 +6,16 @@ is :meth:`Scored.given`, with which each adapter says it in its trainer's words.
 """
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from os import PathLike
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import torch
 
 from ..core import spec
+from ..core.algebra import WeightedMean
 from ..core.columns import value_at
 from ..core.errors import MissingColumn, ScoreError, SpecError
 from ..core.execution import Execution, Inline, current, using
@@ -26,27 +28,43 @@ from ..core.scores import Missing, Scores, as_missing
 from .columns import read_by
 
 Row: TypeAlias = Mapping[str, Any]
+"""A trainer's row: a mapping whose keys are columns by the trainer's names."""
 STATUSES = (Status.SCORED, Status.ABSTAINED, Status.TIMEOUT, Status.FAILED, Status.BAD_VALUE)
 """What a row can have once scoring is over."""
+
+
+class Options(TypedDict, total=False):
+    """How rows are read and run, in every adapter."""
+
+    columns: Mapping[str, str] | None
+    """Our names: theirs, where they differ, beside those of the file and before them; a path such
+    as ``extra_info.answer`` names what is inside."""
+    executor: Literal["processes", "inline"]
+    """``"processes"`` (default), or ``"inline"``: where the call is, with nothing to end a row that
+    hangs."""
+    workers: int
+    """How many processes; 2. Rewards that want as many, with the same timeout, share them."""
+    timeout: float | None
+    """Seconds that a row may take in one; 10. None waits for ever."""
 
 
 class Scorer:
     """Scores a trainer's rows with a reward; works from any thread, and pickles.
 
-    Rows run in worker processes of its own, which start with the first rows in each process that
-    scores, unless ``with rs.executor(...)`` around the call says otherwise. Scoring never changes
-    the reward.
+    Rows run in worker processes, which start with the first rows in each process that scores,
+    unless ``with rs.executor(...)`` around the call says otherwise. Scoring never changes the
+    reward, but for its mode, which is that of evaluation from here on (``reward.eval()``).
 
     Args:
         reward: the reward, or the path of its ``reward.yaml``.
-        columns: our names: theirs, where they differ, beside those of the file (but for what it
-            calls ``completion``); a path such as ``extra_info.answer`` names what is inside.
         missing: what a row without a score gets: ``"missing"`` leaves it without, ``"raise"``
             raises where a row broke, a finite number stands for it.
-        executor: ``"processes"``, or ``"inline"``: where the call is, with nothing to end a row
-            that hangs.
-        workers: how many processes.
-        timeout: seconds that a row may take in one; None waits for ever.
+        own: the columns that the trainer itself gives by our names. A file may say where recorded
+            data has them; what was just generated is meant here, unless ``columns`` says so too.
+        columns: see :class:`Options`.
+        executor: likewise.
+        workers: likewise.
+        timeout: likewise.
 
     Raises:
         SpecError: the file cannot be read, or the reward needs a whole data set.
@@ -62,21 +80,15 @@ class Scorer:
         self,
         reward: Reward | str | PathLike[str],
         *,
-        columns: Mapping[str, str] | None = None,
         missing: Missing = "missing",
+        own: Collection[str] = ("completion",),
+        columns: Mapping[str, str] | None = None,
         executor: Literal["processes", "inline"] = "processes",
         workers: int = 2,
         timeout: float | None = 10.0,
     ) -> None:
-        names: dict[str, str] = {}
-        if isinstance(reward, str | PathLike):
-            names = spec.columns(str(reward))
-            # A file may say where recorded data has completions. A trainer's are new, and to score
-            # the recorded ones in their place would be silently wrong.
-            names.pop("completion", None)
-            reward = spec.load(str(reward)).eval()
-        if not isinstance(reward, Reward):
-            raise TypeError(f"{type(reward).__name__} is neither a reward nor a path of one")
+        names = spec.columns(reward) if isinstance(reward, str | PathLike) else {}
+        reward = _reward(reward)
         if reward.scope == "dataset":
             raise SpecError(
                 "this reward compares every row with the whole data set, which no trainer has at "
@@ -88,18 +100,29 @@ class Scorer:
                 "stands, and does not learn here",
                 stacklevel=3,
             )
-        self.reward, self.columns = reward, names | dict(columns or {})
+        self.reward: Reward = reward.eval()
+        self.columns = {o: t for o, t in names.items() if o not in own} | dict(columns or {})
+        self._named = {ours for ours, path in (columns or {}).items() if path not in own}
         self.missing = as_missing(missing)
+        self.inline = executor == "inline"
+        self._run_by = (executor, workers, timeout)
+        execution(reward, *self._run_by)
         self._read = sorted(read_by(reward) - {"group"})
         # Rows may come one at a time: a row without a column that others had is that row's failure.
         self._seen: set[str] = set()
-        self._execution = _execution(executor, workers, timeout, reward)
+
+    @property
+    def names(self) -> list[str]:
+        """The keys of :attr:`Scored.numbers`, before there is a row."""
+        paths = [p for p, node in self.reward.walk() if p and isinstance(node, Reward)]
+        states = [f"status/{status.name.lower()}" for status in STATUSES]
+        return states + [f"{kind}/{path}" for path in paths for kind in ("reward", "scored")]
 
     def __call__(self, rows: Sequence[Row], group: Sequence[Hashable] | None = None) -> Scores:
         """Scores of rows, before ``missing`` is applied.
 
         Args:
-            rows: mappings, one for each completion; keys are columns by the trainer's names.
+            rows: one for each completion.
             group: who is compared with whom; default the column that ``columns`` says, if any.
 
         Raises:
@@ -107,38 +130,48 @@ class Scorer:
             TypeError: completions are token ids.
         """
         rollouts = self._rollouts(rows, group)
-        with using(current() or self._execution), torch.no_grad():
+        with using(current() or execution(self.reward, *self._run_by)), torch.no_grad():
             return self.reward(rollouts)
-
-    def by_row(self, trainer: str) -> "Scorer":
-        """Itself, for a trainer that shows one row at a time.
-
-        Raises:
-            SpecError: the reward compares rows, with the part that does.
-        """
-        if self.reward.scope == "row":
-            return self
-        path, node = [
-            (path, node)
-            for path, node in self.reward.walk()
-            if isinstance(node, Reward) and node.scope != "row"
-        ][-1]
-        raise SpecError(
-            f"{node.label()} compares the rows of a {node.scope}, and {trainer} shows one row at a "
-            "time: take it out, or train where rows come together (TRL)",
-            path=path,
-        )
 
     def each(self, rows: Sequence[Row], group: Sequence[Hashable] | None = None) -> "list[Scored]":
         """As calling it, row by row."""
         return scored(self(rows, group))
 
+    def weights(self) -> dict[str, float]:
+        """Part -> weight of the root, for trainers that add parts up.
+
+        Raises:
+            SpecError: the parts do not add up to it: it is no weighted sum.
+        """
+        weights = self.reward.coefficients()
+        # A mean divides by the weights of the parts that did not abstain: others on every row.
+        if weights and not isinstance(self.reward, WeightedMean):
+            return weights
+        raise SpecError(
+            f"only the parts of a weighted_sum add up to the whole, and the root is "
+            f"{self.reward.label()}: leave out split, or make the root a weighted_sum"
+        )
+
+    def lacking(self, ours: str, row: Row, hint: str = "") -> MissingColumn:
+        """The error for a column that no row has, with who reads it and what there is."""
+        nodes = [node for _, node in self.reward.walk() if isinstance(node, Reward)]
+        reader = next((n.label() for n in reversed(nodes) if ours in n.needs), "")
+        told = f"{reader} ({hint})" if hint else reader
+        return MissingColumn(self.columns.get(ours, ours), needed_by=told, present=_paths(row))
+
     def _rollouts(self, rows: Sequence[Row], group: Sequence[Hashable] | None) -> Rollouts:
         theirs = {ours: self.columns.get(ours, ours) for ours in self._read}
         columns = {ours: [value_at(row, path) for row in rows] for ours, path in theirs.items()}
-        self._seen |= {ours for ours, values in columns.items() if _any(values)}
-        for ours in self.reward.always_needs & columns.keys() - self._seen:
-            raise self._lacking(ours, theirs[ours], rows)
+        here = {
+            ours
+            for ours, values in columns.items()
+            if any(value is not MISSING for value in values)
+        }
+        self._seen |= here
+        # What the caller named has to be there, even if it could be done without.
+        wanted = self.reward.always_needs | self._named
+        for ours in wanted & columns.keys() - self._seen:
+            raise self.lacking(ours, rows[0] if rows else {})
         for value in columns.get("completion", ()):
             if _is_tokens(value):
                 raise TypeError(
@@ -147,14 +180,10 @@ class Scorer:
                 )
         if group is None and "group" in self.columns:
             group = [_id(value_at(row, self.columns["group"]), i) for i, row in enumerate(rows)]
-        columns = {ours: values for ours, values in columns.items() if ours in self._seen}
+        # What is read only where it is there depends on these rows, and not on those before them.
+        here |= self.reward.needs & self._seen
+        columns = {ours: values for ours, values in columns.items() if ours in here}
         return Rollouts(columns or {"row": [*range(len(rows))]}, group=group)
-
-    def _lacking(self, ours: str, theirs: str, rows: Sequence[Row]) -> MissingColumn:
-        nodes = [node for _, node in self.reward.walk() if isinstance(node, Reward)]
-        readers = [node.label() for node in nodes if ours in node.needs]
-        present = {key for row in rows[:1] for key in row}
-        return MissingColumn(theirs, needed_by=readers[-1] if readers else "", present=present)
 
 
 @dataclass(frozen=True)
@@ -164,13 +193,20 @@ class Scored:
     value: float | None
     """None where it has no score."""
     status: Status
-    error: str
-    """What went wrong, with the part; "" where nothing did."""
+    part: str
+    """Where it broke: the path of the part, "" for the root or where nothing did."""
+    message: str
+    """What went wrong there, "" where nothing did."""
     numbers: dict[str, float]
     """The same keys for every row of a reward, all finite: ``status/NAME`` is 1 for the row's
     status and 0 for the others, ``reward/PATH`` a part's value (0 where it has none), and
     ``scored/PATH`` whether it has one. So the mean of a part is that of ``reward/PATH`` divided by
     that of ``scored/PATH``."""
+
+    @property
+    def error(self) -> str:
+        """What went wrong, with its place."""
+        return f"{self.part}: {self.message}" if self.part else self.message
 
     def given(self, missing: Missing) -> float | None:
         """The value, or what the caller's policy gives a row without one.
@@ -184,7 +220,7 @@ class Scored:
             return float(missing)
         if self.status is Status.ABSTAINED:
             return None
-        raise ScoreError(f"{self.status.name.lower()}: {self.error}")
+        raise self.refusal()
 
     def number(self, missing: Missing) -> float:
         """As :meth:`given`, for trainers that take nothing but a number.
@@ -194,8 +230,13 @@ class Scored:
         """
         value = self.given(missing)
         if value is None:
-            raise ScoreError(f"{self.status.name.lower()}: this trainer cannot leave a row out")
+            raise self.refusal()
         return value
+
+    def refusal(self) -> ScoreError:
+        """The error that says why there is no score."""
+        told = self.message or "there is no score, and this trainer cannot leave a row out"
+        return ScoreError(f"{self.status.name.lower()}: {told}", part=self.part)
 
 
 def decided(missing: Missing | None, trainer: str) -> Missing:
@@ -221,7 +262,7 @@ def scored(scores: Scores) -> list[Scored]:
         Scored(
             total[i] if known[i] else None,
             Status(code),
-            _told(scores, i),
+            *scores.errors.get(i, ("", "")),
             dict(zip(columns, row, strict=True)),
         )
         for i, (code, row) in enumerate(zip(scores.status.tolist(), rows, strict=True))
@@ -241,30 +282,50 @@ def numbers(scores: Scores) -> dict[str, list[float]]:
     return columns
 
 
-def _told(scores: Scores, row: int) -> str:
-    path, message = scores.errors.get(row, ("", ""))
-    return f"{path}: {message}" if path else message
+def _reward(given: Any) -> Reward:
+    if isinstance(given, str | PathLike):
+        return spec.load(given)
+    if not isinstance(given, Reward):
+        fix = "; decorate it with @rs.reward" if callable(given) else ""
+        raise TypeError(f"{type(given).__name__} is neither a reward nor a path of one{fix}")
+    return given
 
 
-def _execution(executor: str, workers: int, timeout: float | None, reward: Reward) -> Execution:
+def execution(
+    reward: Reward, executor: str, workers: int = 2, timeout: float | None = 10.0
+) -> Execution:
+    """What runs a reward's rows; the same workers for all that ask for such.
+
+    Raises:
+        ValueError: no such executor, no workers, or a timeout that is not positive.
+    """
     if executor == "inline":
         return Execution(Inline())
     if executor != "processes":
         raise ValueError(f"no executor {executor!r} here; there are 'processes' and 'inline'")
+    return _processes(workers, timeout, tuple(sorted(preloads(reward))))
+
+
+@cache
+def _processes(workers: int, timeout: float | None, preload: tuple[str, ...]) -> Execution:
     from ..engine.processes import Processes
 
-    return Execution(Processes(workers, timeout, sorted(preloads(reward))))
+    return Execution(Processes(workers, timeout, preload))
+
+
+def _paths(row: Row, above: str = "") -> list[str]:
+    """A row's columns, and what is inside of those that are mappings."""
+    found: list[str] = []
+    for name, value in row.items():
+        inside = _paths(value, f"{above}{name}.") if isinstance(value, Mapping) else []
+        found += inside or [f"{above}{name}"]
+    return found
 
 
 def _is_tokens(completion: Any) -> bool:
     if hasattr(completion, "dtype"):
-        return True
+        return not isinstance(completion, str)
     return isinstance(completion, list | tuple) and bool(completion) and type(completion[0]) is int
-
-
-def _any(values: Sequence[Any]) -> bool:
-    """Whether a column is there at all; a column of nothing is none."""
-    return any(value is not MISSING for value in values)
 
 
 def _id(value: Any, row: int) -> Hashable:

@@ -20,14 +20,16 @@ TESTED = {
 def note_version(package: str) -> None:
     """Warn, once, where a package is installed in a version outside the tested range.
 
-    Its patch releases are taken to be like the version that was tested.
+    Patch releases are taken to be like the version that was tested, from 1.0 on.
     """
     try:
         installed = version(package)
     except PackageNotFoundError:
         return
     oldest, newest = TESTED[package]
-    if not _minor(oldest) <= _minor(installed) <= _minor(newest):
+    found, last = _release(installed), _release(newest)
+    alike = 2 if last[0] else 3
+    if found < _release(oldest) or found[:alike] > last[:alike]:
         tested = oldest if oldest == newest else f"{oldest} to {newest}"
         warnings.warn(
             f"rewardsmith was tested with {package} {tested}, and this is {installed}; going on",
@@ -35,6 +37,7 @@ def note_version(package: str) -> None:
         )
 
 
-def _minor(number: str) -> tuple[int, ...]:
-    """Major and minor version."""
-    return tuple(int(digits) for digits in re.findall(r"\d+", number)[:2])
+def _release(number: str) -> tuple[int, ...]:
+    """Major, minor and patch version."""
+    digits = re.findall(r"\d+", number)[:3]
+    return (*map(int, digits), 0, 0, 0)[:3]

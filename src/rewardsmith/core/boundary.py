@@ -5,6 +5,8 @@ What comes back becomes outcomes (:mod:`rewardsmith.core.outcome`), whatever a f
 
 import asyncio
 import inspect
+import os
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -189,10 +191,55 @@ _AT_ONCE = 256
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also from within an event loop (a notebook has one running)."""
+    """Run a coroutine to its end, from any thread, and from within an event loop too.
+
+    All of a process run on one loop, which stays: semaphores and sessions that a module keeps for
+    its functions belong to the loop on which they were first used.
+    """
+    if threading.current_thread() is _Loop.thread:
+        # Called by what runs there: waiting for itself would take for ever.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(copy_context().run, asyncio.run, coroutine).result()
+    future = asyncio.run_coroutine_threadsafe(coroutine, _Loop.running())
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(copy_context().run, asyncio.run, coroutine).result()
+        return future.result()
+    except BaseException:
+        # An interrupt: nobody waits for it any more.
+        future.cancel()
+        raise
+
+
+class _Loop:
+    """The event loop of this process, which runs in a thread of its own from its first use on."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    thread: threading.Thread | None = None
+    lock = threading.Lock()
+
+    @classmethod
+    def running(cls) -> asyncio.AbstractEventLoop:
+        with cls.lock:
+            if cls.loop is None:
+                cls.loop = asyncio.new_event_loop()
+                cls.thread = threading.Thread(target=_serve, args=(cls.loop,), daemon=True)
+                cls.thread.start()
+            return cls.loop
+
+    @classmethod
+    def forget(cls) -> None:
+        """In a fork, where its thread is not."""
+        cls.loop = cls.thread = None
+        cls.lock = threading.Lock()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            # What a task raises ends its loop; those who wait for the task get it as well.
+            continue
+        return
+
+
+os.register_at_fork(after_in_child=_Loop.forget)

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,7 +64,7 @@ class Document:
             raise self.error(message, place) from None
 
 
-def read_document(path: Path | str) -> Document:
+def read_document(path: str | PathLike[str]) -> Document:
     """Read a YAML file.
 
     Raises:

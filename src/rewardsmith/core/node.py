@@ -33,6 +33,8 @@ class Node(nn.Module):
     def branches(self) -> "Iterator[tuple[str, Node]]":
         """The direct children by name: members of a mapping under their key, others as named."""
         for name in parameters(type(self)):
+            if isinstance(getattr(type(self), name, None), property):
+                continue  # it is derived, from the children perhaps: an argument `scope`, say
             value = getattr(self, name)
             if isinstance(value, Node):
                 yield name, value

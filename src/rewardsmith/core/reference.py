@@ -54,7 +54,8 @@ class Reference:
         """The reference of a callable: by its own name, or by the one it was resolved from.
 
         Raises:
-            SpecError: it has no importable name (a lambda, or a function inside another).
+            SpecError: it has no importable name (a lambda, a function inside another, or one of a
+                notebook).
         """
         qualname = str(getattr(call, "__qualname__", ""))
         module = sys.modules.get(str(getattr(call, "__module__", "")))
@@ -65,6 +66,12 @@ class Reference:
                 f"{qualname or call!r} has no importable name; move it to the top level of a module"
             )
         file = getattr(module, "__file__", None)
+        if module.__name__ == "__main__" and not (file and Path(file).is_file()):
+            raise SpecError(
+                f"{qualname} stands in a notebook or came by standard input, where no other "
+                "process finds it: put it into a .py file, or run its rows inline "
+                "(executor='inline')"
+            )
         by_file = file is not None and (
             module.__name__ == "__main__" or module.__name__.startswith(_LOADED)
         )
@@ -125,8 +132,14 @@ class ByName:
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call = call
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.call(*arguments)
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.call(*arguments, **named)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByName) and self.call is other.call
+
+    def __hash__(self) -> int:
+        return hash(id(self.call))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ByName":
         return self

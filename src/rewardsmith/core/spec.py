@@ -7,6 +7,7 @@ callable is a reference, a mapping of nodes holds named children, and the rest i
 import types
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -27,7 +28,7 @@ PLANNED = ("advantage", "sampler", "relabel")
 """Those that are kept free; nothing reads them yet, and what nobody reads must not be accepted."""
 
 
-def load(path: Path | str) -> Reward:
+def load(path: str | PathLike[str]) -> Reward:
     """Read the reward of a ``reward.yaml``.
 
     Raises:
@@ -36,7 +37,7 @@ def load(path: Path | str) -> Reward:
     return _reward_of(read_document(path))
 
 
-def columns(path: Path | str) -> dict[str, str]:
+def columns(path: str | PathLike[str]) -> dict[str, str]:
     """The key ``columns`` of a ``reward.yaml``: our names: those of the data.
 
     Raises:

@@ -25,12 +25,14 @@ class _Process(ForkServerProcess):
         Python forbids those to have children, lest they leave them behind; these end with theirs.
         """
         config: Any = process.current_process()._config  # type: ignore[attr-defined]
-        daemon = config.pop("daemon", None)
-        try:
-            super().start()
-        finally:
-            if daemon is not None:
-                config["daemon"] = daemon
+        # Pools start their workers from threads of their own.
+        with _posing:
+            daemon = config.pop("daemon", None)
+            try:
+                super().start()
+            finally:
+                if daemon is not None:
+                    config["daemon"] = daemon
 
     def terminate(self) -> None:
         """End it, with what its row has started."""
@@ -47,7 +49,7 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
-_starting = threading.Lock()
+_posing, _starting = threading.Lock(), threading.Lock()
 
 
 @contextmanager
@@ -95,8 +97,8 @@ def see_to_server() -> None:
 
 def _orphaned() -> None:
     """In a fork of this process: neither the fork server nor its processes are its own."""
-    global _starting
-    _starting = threading.Lock()
+    global _posing, _starting
+    _posing, _starting = threading.Lock(), threading.Lock()
     server: Any = forkserver._forkserver
     server._lock = threading.Lock()
     # Else the server, and its processes, outlive its own parent for as long as this lives.

@@ -9,6 +9,7 @@ import pytest
 from tests.adapters.openenv.fake import Rubric
 
 import rewardsmith as rs
+from rewardsmith.adapters import versions
 from rewardsmith.adapters.openenv import OpenEnvReward
 from rewardsmith.core import spec
 from rewardsmith.core.errors import MissingColumn
@@ -32,6 +33,8 @@ class Says(Rubric):
         match action.message:
             case "none":
                 return None
+            case "text":
+                return "good"
             case "nan":
                 return float("nan")
             case "raise":
@@ -63,7 +66,7 @@ class Both(Rubric):
         return first + self.second(action, observation) if first else 0.0
 
 
-MESSAGES = ("4", "5", "none", "nan", "raise")
+MESSAGES = ("4", "5", "none", "nan", "raise", "text")
 ROWS = {
     "action": [{"message": message} for message in MESSAGES],
     "observation": [{"done": True, "metadata": {"answer": "4"}}] * len(MESSAGES),
@@ -79,6 +82,7 @@ def test_each_row_is_an_episode_with_a_status() -> None:
         Status.ABSTAINED,
         Status.BAD_VALUE,
         Status.FAILED,
+        Status.BAD_VALUE,
     ]
     assert scores.values[:2].tolist() == [1.0, 0.0]
     assert "down" in scores.errors[4][1]
@@ -115,3 +119,38 @@ def test_written_and_read_back(tmp_path: Any) -> None:
     reward = spec.load(str(file))
     assert isinstance(reward, OpenEnvReward)
     assert reward(Rollouts(TWO)).values.tolist() == [1.0, 0.0]
+
+
+class Counted(Rubric):
+    """Counts how often it is made; has columns that are named as a dict's methods."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Counted.made += 1
+
+    def forward(self, action: Any, observation: Any) -> float:
+        return float(action.values == [1] and observation.items == 2)
+
+
+def test_a_rubric_is_made_once() -> None:
+    """Making it may load a model."""
+    Counted.made = 0
+    reward = OpenEnvReward(Counted)
+    rows = Rollouts({"action": [{"values": [1]}] * 2, "observation": [{"items": 2}] * 2})
+    for _ in range(3):
+        assert reward(rows).values.tolist() == [1.0, 1.0]
+    assert Counted.made == 1
+    assert OpenEnvReward(Counted)(rows).values.tolist() == [1.0, 1.0]
+    assert Counted.made == 1
+
+
+def test_another_version_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "version", lambda name: "0.11.0")
+    versions.note_version.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"tested with openenv 0\.10\.0"):
+            OpenEnvReward(Says)
+    finally:
+        versions.note_version.cache_clear()

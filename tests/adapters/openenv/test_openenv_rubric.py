@@ -1,9 +1,15 @@
 """Our rubrics without OpenEnv: rows, parts, when steps are scored, what is refused."""
 
+import ast
 import asyncio
+import copy
+import multiprocessing
+import pickle
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -23,11 +29,19 @@ HOME = "rewardsmith.adapters.openenv.rubric"
 COLUMNS = {"completion": "action.message"}
 
 
+REAL = find_spec("openenv") is not None
+"""Whether these tests run on OpenEnv's own class, as they do among the contracts."""
+
+
 @pytest.fixture
 def openenv(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    if REAL:
+        yield import_module(HOME)
+        return
+    # Put back as it was, whatever is installed.
     for name in ("openenv", "openenv.core", "openenv.core.rubrics"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    sys.modules["openenv.core.rubrics"].Rubric = fake.Rubric  # type: ignore[attr-defined]
+    fake.install()
     yield import_module(HOME)
     del sys.modules[HOME]
 
@@ -168,8 +182,10 @@ def test_a_row_of_their_own(made: Any) -> None:
 
 
 def test_bad_input_is_told(openenv: Any, made: Any) -> None:
-    with pytest.raises(MissingColumn, match="completion"):
-        made(Function(length), columns=None)(*act("abc"))
+    for asynchronous in (False, True):
+        lost = made(rs.WeightedSum({"a": Function(length)}), columns={}, asynchronous=asynchronous)
+        with pytest.raises(MissingColumn, match=r"completion.*observation\.metadata\.answer"):
+            told(lost, metadata={"answer": "4"})
     with pytest.raises(TypeError, match="token ids"):
         made(Function(length))(*act([1, 2, 3]))
     with pytest.raises(SpecError, match="compares the rows of a group"):
@@ -178,7 +194,7 @@ def test_bad_input_is_told(openenv: Any, made: Any) -> None:
         made(Steps(kind="dense"))
     with pytest.raises(ValueError, match="OpenEnv cannot leave a row"):
         made(Function(length), missing="missing")
-    with pytest.raises(TypeError, match="missing"):
+    with pytest.raises(ValueError, match="OpenEnv cannot leave a row"):
         openenv.to_openenv(Function(length))
     with pytest.raises(ValueError, match="'done' or 'step'"):
         made(Function(length), score="end")
@@ -198,9 +214,17 @@ def test_another_version_is_told_of(made: Any, monkeypatch: pytest.MonkeyPatch) 
 
 def test_generated_files() -> None:
     files = glue("../reward.yaml")
-    compile(files["rubric.py"], "rubric.py", "exec")
-    assert '"../reward.yaml"' in files["rubric.py"]
+    assert 'parent / "../reward.yaml"' in files["rubric.py"]
     assert files["README.md"].count("\n") == 3
+    assert '"rewardsmith[language]" "openenv==0.10.0"' in files["README.md"]
+
+
+@pytest.mark.parametrize(
+    "path", ['q"uote/r.yaml', "back\\slash/new\nline.yaml", "{braces}/ü😀.yaml"]
+)
+def test_paths_of_any_name(path: str) -> None:
+    tree = ast.parse(glue(path)["rubric.py"])
+    assert path in {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
 
 
 def test_asynchronous_rubrics_leave_the_loop_free(openenv: Any) -> None:
@@ -214,3 +238,90 @@ def test_asynchronous_rubrics_leave_the_loop_free(openenv: Any) -> None:
 
     assert asyncio.run(all_of_them()) == [float(i) for i in range(20)]
     assert [r.last_score for r in rubrics] == [float(i) for i in range(20)]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_hooks_on_parts_run(made: Any, asynchronous: bool) -> None:
+    rubric = made(
+        rs.WeightedSum({"a": Function(length), "none": Function(none)}), asynchronous=asynchronous
+    )
+    heard: list[Any] = []
+
+    async def later(*given: Any) -> None:
+        await asyncio.sleep(0)
+        heard.append(("later", given[-1]))
+
+    for path in ("a", "none"):
+        part = rubric.get_rubric(path)
+        part.register_forward_hook(lambda *given: heard.append(("now", given[-1])))
+        if asynchronous:
+            part.register_forward_hook(later)
+    told(rubric, "abc")
+    assert heard == [("now", 3.0), ("later", 3.0)][: 1 + asynchronous]
+
+
+def test_steps_that_overlap_are_told_apart(made: Any) -> None:
+    rubric = made(rs.WeightedSum({"a": Function(length)}), asynchronous=True)
+    heard: list[Any] = []
+
+    async def later(part: Any, action: Any, observation: Any, score: float) -> None:
+        await asyncio.sleep(0)
+        heard.append((action.message, score))
+
+    rubric.get_rubric("a").register_forward_hook(later)
+
+    async def both() -> list[float]:
+        return await asyncio.gather(*(rubric(*act(text)) for text in ("abc", "abcdef")))
+
+    assert asyncio.run(both()) == [3.0, 6.0]
+    assert sorted(heard) == [("abc", 3.0), ("abcdef", 6.0)]
+
+
+def told(rubric: Any, message: str = "abc", **rest: Any) -> tuple[Any, Any]:
+    """What a rubric pays, and what its part says."""
+    result = rubric(*act(message, **rest))
+    if asyncio.iscoroutine(result):
+        result = asyncio.run(_awaited(result))
+    return result, dict(rubric.named_rubrics())["a"].last_score
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
+
+
+def _unpickled(payload: bytes) -> tuple[Any, Any]:
+    if not REAL:
+        fake.install()
+    return told(pickle.loads(payload))
+
+
+def _spawned(rubric: Any) -> Any:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_unpickled, (pickle.dumps(rubric),))
+
+
+def _threaded(rubric: Any) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(told, rubric).result()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    "way",
+    [
+        told,
+        _threaded,
+        _spawned,
+        lambda rubric: told(pickle.loads(pickle.dumps(rubric))),
+        lambda rubric: told(copy.deepcopy(rubric)),
+    ],
+    ids=["here", "thread", "spawn", "pickle", "deepcopy"],
+)
+def test_rubrics_work_wherever_they_are_sent(made: Any, way: Any, asynchronous: bool) -> None:
+    rubric = made(rs.WeightedSum({"a": Function(length)}, {"a": 2.0}), asynchronous=asynchronous)
+    assert way(rubric) == (6.0, 3.0)
+
+
+def test_factories_pickle(openenv: Any) -> None:
+    make = openenv.openenv_factory(Function(length), missing=0.0, columns=COLUMNS)
+    assert pickle.loads(pickle.dumps(make))()(*act("abc")) == 3.0

@@ -18,11 +18,9 @@ import torch
 import rewardsmith as rs
 from rewardsmith.adapters import versions
 from rewardsmith.adapters.openrlhf import RewardFunction
-from rewardsmith.adapters.openrlhf.function import _names
 from rewardsmith.core.errors import MissingColumn, ScoreError, SpecError
 from rewardsmith.core.function import Function
 from rewardsmith.core.reward import Reward
-from rewardsmith.core.scores import Scores
 
 
 def agrees(completion: str, answer: str) -> float | None:
@@ -51,7 +49,7 @@ def function(reward: Any = None, **options: Any) -> RewardFunction:
 
 
 def test_rows_of_a_call_are_scored_and_every_part_is_told() -> None:
-    found = function()(["Q? 4</s>", "Q? five"], ["Q?", "Q?"], ["4", "4"])
+    found = function()(["Q? 4<|im_end|>", "Q? five"], ["Q?", "Q?"], ["4", "4"])
     assert {name: found[name].tolist() for name in ("rewards", "scores")} == {
         "rewards": [1.5, 0.5],
         "scores": [1.5, 0.5],
@@ -89,8 +87,53 @@ def test_a_row_without_a_score(answer: str, status: str, caplog: pytest.LogCaptu
     assert f"no reward for OpenRLHF: ScoreError: the reward: {status}" in record.message
 
 
+def test_each_kind_of_reason_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    made = function()
+    for answers in (["raise", "raise", "4"], ["raise", "nan"]):
+        made(["Q? 4"] * len(answers), ["Q?"] * len(answers), answers)
+    made(["other 4", "another 5"], ["Q?"] * 2, ["4"] * 2)
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.partition(" (")[0] for text in told] == [
+        "a row without a score gets -1: failed: right: raised RuntimeError: the service is down",
+        "a row without a score gets -1: bad_value: right: returned nan",
+        "a row without a score gets -1: failed: the query does not begin with its prompt: it "
+        "begins 'other 4', the prompt 'Q?'; give tokenizer=, or use agent_executor, which needs no "
+        "search",
+    ]
+
+
+def test_a_misspelt_option_is_told() -> None:
+    with pytest.raises(TypeError, match=r"RewardFunction takes no option 'mising'.*'missing'"):
+        RewardFunction(tree(), mising=0.0)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="no option 'timout'; did you mean 'timeout'"):
+        function(timout=3.0)
+
+
+def test_a_row_that_cannot_be_read_fails_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    made = function(label="json")
+    found: dict[int, Any] = {}
+
+    def ask(i: int) -> None:
+        try:
+            found[i] = float(
+                made(["Q?4"], ["Q?"], ['{"more": 1}' if i == 3 else '{"answer": 4}'])["rewards"]
+            )
+        except MissingColumn as error:
+            found[i] = error
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # The row itself may be the first, where the column is not known, or not.
+    assert [found[i] for i in range(8) if i != 3] == [0.5] * 7
+
+
 def test_the_part_that_broke_is_named() -> None:
-    with pytest.raises(ScoreError, match="failed: right: raised RuntimeError: the service is down"):
+    with pytest.raises(
+        ScoreError, match=r"part 'right'.*failed: raised RuntimeError: the service is down"
+    ):
         function(missing="raise")(["Q? 4"], ["Q?"], ["raise"])
 
 
@@ -107,23 +150,6 @@ def test_a_prompt_that_is_not_found_fails_its_row_with_the_same_names(first: boo
     assert found["extra_logs"]["status/failed"].tolist() == [1.0]
     mixed = made(["Q? 4", "other 4", "Q? 5"], ["Q?"] * 3, ["4"] * 3)
     assert mixed["rewards"].tolist() == [1.5, -1.0, 0.5]
-
-
-class Proud(Reward):
-    """A reward that cannot be asked about no rows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.declare(needs={"completion"})
-
-    def forward(self, rollouts: rs.Rollouts) -> Scores:
-        longest = max(len(text) for text in rollouts.column("completion"))
-        return Scores.outcome(torch.tensor([len(t) / longest for t in rollouts["completion"]]))
-
-
-def test_a_reward_that_cannot_be_asked_about_no_rows() -> None:
-    reward = rs.WeightedSum(parts={"proud": Proud()}, weights={"proud": 1.0})
-    assert _names(reward)[-2:] == ("reward/proud", "scored/proud")
 
 
 def test_single_rows_from_many_threads_are_scored_together() -> None:
@@ -186,7 +212,7 @@ def test_the_score_of_a_part_is_for_filtering() -> None:
     # Where the part abstains, the sum does not.
     assert found["rewards"].tolist() == [1.5, 0.5, 0.5]
     assert found["scores"].tolist() == [1.0, 0.0, -1.0]
-    with pytest.raises(ScoreError, match="part 'right': a part without a score"):
+    with pytest.raises(ScoreError, match=r"part 'right': a part without a score"):
         function(score_part="right", missing="raise")(["Q?4"], ["Q?"], ["none"])
     with pytest.raises(SpecError, match="score_part: no part 'rigth'; did you mean 'right'"):
         function(score_part="rigth")
@@ -275,7 +301,7 @@ def test_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match=r"tested with openrlhf 0.11.2, and this is 0.12.0"):
         function()
     versions.note_version.cache_clear()
-    monkeypatch.setattr(versions, "version", lambda package: "0.11.9")
+    monkeypatch.setattr(versions, "version", lambda package: "0.11.2")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         function()

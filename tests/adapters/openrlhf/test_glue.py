@@ -58,7 +58,7 @@ def posted(server: Any, payload: Any, path: str = "/get_reward") -> tuple[int, A
 def test_the_server() -> None:
     pytest.importorskip("fastapi")
     server = app(function(missing="raise"))
-    one = {"query": ["Q? 4</s>", "Q? 5"], "prompts": ["Q?", "Q?"], "labels": ["4", "4"]}
+    one = {"query": ["Q? 4<|im_end|>", "Q? 5"], "prompts": ["Q?", "Q?"], "labels": ["4", "4"]}
     status, found = posted(server, one)
     assert status == 200
     assert found["rewards"] == found["scores"] == [1.0, 0.0]
@@ -131,8 +131,13 @@ def test_the_executor() -> None:
     found = asyncio.run(executor.execute("Q?", "4", None, 10, Letters(), None))
     assert (found["reward"], found["scores"], found["prompt"]) == (1.0, 1.0, "Q?")
     assert found["extra_logs"]["status/scored"] == 1.0
-    # The tokenizer's ends, then those that are known.
-    assert said == ["it is 4[FIN]"]
+    # The tokenizer's ends and no others, for what is left is the model's text.
+    assert said == ["it is 4[FIN]</s>"]
+    named = RewardFunction(
+        Function(said_so), missing=0.0, executor="inline", special_tokens=["</s>"]
+    )
+    asyncio.run(agent_executor(named)().execute("Q?", "4", None, 10, Letters(), None))
+    assert said[1:] == ["it is 4"]
 
 
 def loaded(path: Path) -> Any:
@@ -159,7 +164,7 @@ def test_the_generated_files(tmp_path: Path, place: str) -> None:
     assert len(files["README.md"].splitlines()) == 3
     function = loaded(folder / "reward_func.py").reward_func
     assert function(["Q? 4"], ["Q?"], ["4"])["rewards"].tolist() == [1.0]
-    assert function.missing == "raise"
+    assert function.by_row.missing == "raise"
     assert issubclass(loaded(folder / "agent_func.py").AgentExecutor, SingleTurn)
 
 

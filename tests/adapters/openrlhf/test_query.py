@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.adapters.openrlhf.query import END_TOKENS, Completions, without_ends
+from rewardsmith.adapters.openrlhf.query import (
+    END_TOKENS,
+    Completions,
+    _note_end,
+    without_ends,
+)
 
 PROMPT = "<|im_start|>user\nHow many legs have 3 cats?<|im_end|>\n<|im_start|>assistant\n"
 
 
+@pytest.mark.filterwarnings("ignore:a completion ends with")
 @given(st.text(), st.text())
 def test_what_follows_the_prompt_is_the_completion(prompt: str, completion: str) -> None:
     assert Completions(special_tokens=[]).within(prompt + completion, prompt) == completion
@@ -39,6 +45,7 @@ def test_an_end_that_nobody_named_is_told_once() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         completions.ended("13<|fin_told_once|>")
+        assert completions.ended("a |>") == "a |>"
 
 
 @pytest.mark.parametrize("kept", range(16, len(PROMPT)))
@@ -78,6 +85,55 @@ def test_a_cut_prompt_whose_end_repeats_itself() -> None:
     prompt = "Start. " + "ab" * 40
     with pytest.raises(ValueError, match="nobody can tell where the completion begins"):
         Completions().within("ab" * 30 + "12", prompt)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cut", "completion"),
+    [
+        ("abc de " * 9, 7, "abc de abc"),  # the whole prompt is there, with some of the completion
+        ("ab" * 40, 20, "ababab" * 4 + "12"),
+        ("| 1 | 2 |\n" * 12, 30, "| 1 | 2 |\n| 3 |"),
+        ("Q: so?  A: no. " * 6, 0, "Q: so? A: no."),
+    ],
+)
+def test_a_prompt_that_can_be_found_in_two_ways(prompt: str, cut: int, completion: str) -> None:
+    with pytest.raises(ValueError, match="nobody can tell where the completion begins"):
+        Completions(special_tokens=[]).within((prompt + completion)[cut:], prompt)
+
+
+@given(st.text("ab", min_size=5, max_size=20), st.integers(0, 60), st.text("ab \n"))
+def test_a_completion_is_right_or_there_is_none(unit: str, kept: int, completion: str) -> None:
+    prompt = f"{unit} " * 8
+    kept = min(len(prompt), kept + 24)
+    try:
+        found = Completions(special_tokens=[]).within(prompt[-kept:] + completion, prompt)
+    except ValueError:
+        return
+    assert found == completion
+
+
+def test_a_cut_prompt_with_other_spaces() -> None:
+    query = "a  b  c d e f g h? Why so?\n It is 4."
+    prompt = "To begin: a b c  d e f g h ? Why so?\n"
+    assert Completions().within(query, prompt) == " It is 4."
+
+
+@pytest.mark.filterwarnings("ignore:a completion ends with")
+def test_what_ends_so_as_text_stays() -> None:
+    for text in ("strike <s>x</s>", "the end token is <eos>"):
+        assert Completions().within(f"p {text}", "p ") == text
+    for end in ("</s>", "<eos>"):
+        assert Completions(special_tokens=[end]).within(f"p 4{end}", "p ") == "4"
+
+
+@pytest.mark.parametrize("end", ["</s>", "<eos>"])
+def test_an_end_that_may_be_text_is_told(end: str) -> None:
+    _note_end.cache_clear()
+    with pytest.warns(UserWarning, match=f"'{end}', which may be a special token.*special_tokens"):
+        Completions().ended(f"4{end}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Completions(special_tokens=[]).ended(f"4{end}")
 
 
 class Upper:

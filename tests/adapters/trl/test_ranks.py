@@ -14,14 +14,17 @@ import rewardsmith as rs
 from rewardsmith.adapters.scorer import Scorer
 from rewardsmith.adapters.trl.groups import window
 from rewardsmith.adapters.trl.ranks import Ranks
+from rewardsmith.core.reward import Reward
+from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.scores import Scores
 
 
 def test_alone_nothing_is_caught_or_copied() -> None:
     thing = object()
     assert Ranks.here() == Ranks(0, 1)
-    assert Ranks().share(lambda: thing) == [thing]
+    assert Ranks().share(lambda: thing, id) == (thing, [id(thing)])
     with pytest.raises(ZeroDivisionError):
-        Ranks().share(lambda: 1 // 0)
+        Ranks().share(lambda: 1 // 0, id)
 
 
 def test_a_rank_scores_the_groups_that_it_has_a_row_of() -> None:
@@ -37,13 +40,28 @@ def test_a_rank_scores_the_groups_that_it_has_a_row_of() -> None:
     ]
 
 
+class Exits(Reward):
+    """Ends the program on rank 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.declare(needs={"completion"})
+
+    def forward(self, rollouts: Rollouts) -> Scores:
+        if dist.get_rank() == 0:
+            raise SystemExit(3)
+        return Scores.outcome(torch.ones(len(rollouts)))
+
+
 def rank_main(rank: int, port: int, out: Path) -> None:
     torch.set_num_threads(1)
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     found: dict[str, Any] = {}
     # One group of four, of which each rank has two.
-    found["above"] = made(AboveMean())(["p"] * 2, [["a", "aaa"], ["aa", "aaaaaa"]][rank])
+    found["above"] = made(AboveMean(), num_generations=4)(
+        ["p"] * 2, [["a", "aaa"], ["aa", "aaaaaa"]][rank]
+    )
     log = Log()
     texts = [["nan", "nan"], ["no", "three"]][rank]
     found["values"] = [part(["p"] * 2, texts, **log.given()) for part in made(split=True)]
@@ -54,6 +72,8 @@ def rank_main(rank: int, port: int, out: Path) -> None:
             ["p"], ["4"], **({"answer": ["4"]} if rank == 0 else {})
         ),
         "partial": lambda: made(AboveMean())(["p", "p", "q"], ["a"] * 3),
+        "untold": lambda: made(AboveMean())(["p"] * 2, ["a"] * 2),
+        "exit": lambda: made(Exits())(["p"], ["a"]),
         "pickle": lambda: made(AboveMean(), columns={"group": "task"})(
             ["p"], ["a"], task=[found if rank == 0 else lambda: None]
         ),
@@ -61,7 +81,7 @@ def rank_main(rank: int, port: int, out: Path) -> None:
     for name, fail in failing.items():
         try:
             fail()
-        except Exception as error:  # noqa: BLE001 - what is raised is what is tested
+        except BaseException as error:  # noqa: BLE001 - what is raised is what is tested
             found[name] = f"{type(error).__name__}: {error}"
             found[f"{name} notes"] = getattr(error, "__notes__", [])
     (out / f"{rank}.json").write_text(json.dumps(found))
@@ -106,6 +126,10 @@ def test_what_fails_on_one_rank_fails_on_both(two: list[dict[str, Any]]) -> None
     assert own.startswith("MissingColumn: no column 'answer'")
     assert "rank 1 of 2 raised MissingColumn: no column 'answer'" in other
     assert all("partial groups" in found["partial"] for found in two)
+    # Each rank's two rows are equal, and so are all four: it is not known how many groups they are.
+    assert all("all 4 rows of the batch have the same prompt" in found["untold"] for found in two)
+    assert two[0]["exit"] == "SystemExit: 3"
+    assert "rank 0 of 2 raised SystemExit: 3" in two[1]["exit"]
     assert "rank 1 of 2 raised" in two[0]["pickle"]
     assert "pickle" in two[1]["pickle"]
 

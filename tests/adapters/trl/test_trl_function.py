@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +42,18 @@ def silent(completion: str) -> None:
     return None
 
 
+def picky(completion: str) -> float:
+    if "x" in completion:
+        raise ValueError(f"{len(completion)} letters")
+    return 1.0
+
+
+def babbles(completion: str) -> float:
+    if "x" in completion:
+        raise type(completion, (ValueError,), {})()
+    return 1.0
+
+
 def tree() -> WeightedSum:
     parts = {"length": Function(length), "vowels": Function(vowels)}
     return WeightedSum(parts, {"length": 0.5, "vowels": 2.0})
@@ -48,6 +61,16 @@ def tree() -> WeightedSum:
 
 def made(reward: Reward | None = None, **options: Any) -> Any:
     return to_trl(tree() if reward is None else reward, executor="inline", **options)
+
+
+class Values:
+    """Has rows, and is none of Python's sequences."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, row: int) -> str:
+        return ["4", "4"][row]
 
 
 class Log:
@@ -178,6 +201,28 @@ def test_arguments_that_cannot_be(options: dict[str, Any]) -> None:
         to_trl(tree(), **options)
 
 
+def test_a_misspelt_option_is_told_with_the_one_that_is_meant() -> None:
+    with pytest.raises(TypeError, match=r"to_trl takes no option 'colums'.*columns"):
+        to_trl(tree(), colums={})
+
+
+@pytest.mark.parametrize(
+    "answer", [np.array(["4", "4"]), np.array([4, 4]), torch.tensor([4, 4]), ("4", "4"), Values()]
+)
+def test_columns_may_be_anything_that_has_rows(answer: Any) -> None:
+    function = made(rs.signals.MathAnswer())
+    assert function(["p"] * 2, ["\\boxed{4}", "\\boxed{5}"], answer=answer) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("answer", ["44", {"a": 1, "b": 2}, 4, np.array(4)])
+def test_what_is_read_and_is_no_column_is_told_by_name(answer: Any) -> None:
+    function = made(rs.signals.MathAnswer())
+    with pytest.raises(TypeError, match=r"'answer' is \w+ and no column: give a list of 2"):
+        function(["p"] * 2, ["\\boxed{4}"] * 2, answer=answer)
+    # Where nobody reads it, it may be whatever TRL gives.
+    assert made()(["p"] * 2, ["one", "one"], answer=answer) == [5.5, 5.5]
+
+
 # --- logs -----------------------------------------------------------------------------------------
 
 
@@ -199,6 +244,7 @@ def test_what_is_logged() -> None:
         "reward/length": [3.0, 2.0, None, 5.0],
         "reward/vowels": [2.0, None, 1.0, 2.0],
         "status": ["scored", "scored", "bad_value", "scored"],
+        "error": [None, None, "length: returned nan", None],
     }
 
 
@@ -211,6 +257,69 @@ def test_the_keys_are_the_same_whatever_was_scored() -> None:
         assert math.isnan(log.metrics["other/reward/length"]) == (texts == ["nan"] * 4)
     assert keys[0] == keys[1] == keys[2]
     assert all(key.startswith("other/") for key in (*keys[0][0], *keys[0][1]))
+
+
+class Trainer:
+    """As TRL's: what it gives are methods of its own."""
+
+    def __init__(self) -> None:
+        self.metrics: list[str] = []
+
+    def log_metric(self, name: str, value: float) -> None:
+        self.metrics.append(name)
+
+
+def test_two_rewards_of_one_name_in_one_trainer_are_told() -> None:
+    one, other, named = made(), made(), made(name="other")
+    first, second = Trainer(), Trainer()
+    for function, trainer in ((one, first), (named, first), (other, second), (one, first)):
+        function(PROMPTS, TEXTS, log_metric=trainer.log_metric)
+    for part in made(split=True, name="parts"):  # they are one reward
+        part(PROMPTS, TEXTS, log_metric=first.log_metric)
+    with pytest.warns(UserWarning, match=r"two rewards of one trainer are called 'total'.*name="):
+        other(PROMPTS, TEXTS, log_metric=first.log_metric)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_why_rows_broke_is_said_once_for_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    function = made(WeightedSum({"length": Function(length), "picky": Function(picky)}))
+    for _ in range(2):
+        function(PROMPTS, ["one", "no", "nan", "three"])
+        function(PROMPTS, ["one", "xx", "nan", "xxx"])
+    assert said(caplog) == [
+        "a row broke; row 2: bad_value: length: returned nan (others like it are not told)",
+        "a row broke; row 1: failed: picky: raised ValueError: 2 letters "
+        "(others like it are not told)",
+    ]
+
+
+def test_a_batch_that_broke_whole_is_said_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    function = made(Function(picky))
+    for _ in range(2):
+        assert function(["p"] * 2, ["xx", "xxx"]) == [None, None]
+        assert said(caplog) == [
+            "every row of this batch (2) broke; row 0: failed: raised ValueError: 2 letters"
+        ]
+
+
+def test_a_batch_without_a_score_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    function = made(Function(silent), missing="raise")
+    for _ in range(2):
+        assert function(PROMPTS, TEXTS) == [None] * 4
+    assert said(caplog) == ["no row of this batch (4) has a score; 4 abstained (this is told once)"]
+    assert function([], []) == []
+    assert said(caplog) == []
+
+
+def test_texts_that_all_differ_do_not_flood(caplog: pytest.LogCaptureFixture) -> None:
+    function = made(Function(babbles))
+    function(["p"] * 301, ["one", *(f"x{chr(256 + i)}" for i in range(300))])
+    assert len(said(caplog)) == 100
 
 
 # --- parts ----------------------------------------------------------------------------------------
@@ -232,12 +341,34 @@ def test_the_next_batch_is_scored_anew_even_in_the_same_lists() -> None:
     prompts, texts = ["p"], ["one"]
     assert first(prompts, texts) == [1.5]
     texts[0] = "three"
-    assert first(prompts, texts) == [2.5]
     assert second(prompts, texts) == [4.0]
+    assert first(prompts, texts) == [2.5]
     assert second(prompts, ["e"]) == [2.0]
     CALLS.clear()
     assert [f(["p"], texts) for f in (first, second)] == [[2.5], [4.0]]
     assert len(CALLS) == 2  # other prompts are another batch, whatever the completions
+
+
+def test_other_columns_are_another_batch() -> None:
+    parts = {"length": Function(length), "right": rs.signals.MathAnswer()}
+    first, second = made(WeightedSum(parts), split=True)
+    prompts, texts, answer = ["p"], ["\\boxed{4}"], ["5"]
+    first(prompts, texts, answer=answer)
+    assert second(prompts, texts, answer=["4"]) == [1.0]
+    first(prompts, texts, answer=answer)
+    answer[0] = "4"
+    assert second(prompts, texts, answer=answer) == [1.0]
+    level, grade = {"level": [1]}, {"grade": [1]}
+    for more, other in (({}, level), (level, {}), (level, grade)):
+        first, second = made(WeightedSum(parts), split=True)
+        CALLS.clear()
+        first(prompts, texts, answer=answer, **more)
+        second(prompts, texts, answer=answer, **other)
+        assert len(CALLS) == 2
+    CALLS.clear()
+    column = np.array(["5"])
+    assert [f(prompts, texts, answer=column) for f in (first, second)] == [[9.0], [0.0]]
+    assert len(CALLS) == 1
 
 
 def test_a_batch_that_every_part_was_asked_of_is_let_go() -> None:
@@ -280,7 +411,7 @@ def test_other_sums_split_too() -> None:
 def test_what_is_no_weighted_sum_does_not_split() -> None:
     with pytest.raises(SpecError, match=r"function.*leave out split"):
         made(Function(length), split=True)
-    with pytest.raises(SpecError, match=r"a mean.*weighted_sum"):
+    with pytest.raises(SpecError, match=r"weighted_mean.*weighted_sum"):
         made(WeightedMean({"length": Function(length)}), split=True)
 
 
@@ -401,8 +532,32 @@ def test_partial_groups_are_refused() -> None:
         made(AboveMean())(["p", "p", "p", "q"], ["a"] * 4)
     with pytest.raises(SpecError, match="partial groups: group 1"):
         made(AboveMean(), num_generations=3)(PROMPTS, ["a"] * 4)
-    with pytest.raises(SpecError, match="partial groups: rows 1 and 2 have different prompts"):
-        made(AboveMean(), num_generations=4)(["p", "p", "q", "q"], ["a"] * 4)
+
+
+def test_prompts_that_do_not_tell_groups_apart_are_refused() -> None:
+    texts = ["a", "aaa", "a", "aaaaa"]
+    with pytest.raises(SpecError, match=r"all 4 rows .* same prompt.*num_generations"):
+        made(AboveMean())(PROMPTS, texts)
+    with pytest.raises(SpecError, match=r"group of its own.*num_generations"):
+        made(AboveMean())(["p", "q", "r", "s"], texts)
+    task = made(AboveMean(), columns={"group": "task"})
+    assert task(PROMPTS, texts, task=[1] * 4) == [-1.5, 0.5, -1.5, 2.5]
+    assert task(["p", "q", "r", "s"], texts, task=[1, 1, 2, 2]) == [-1.0, 1.0, -2.0, 2.0]
+
+
+def test_with_num_generations_prompts_may_differ_and_that_is_told() -> None:
+    # As where environments write what they show into the prompts.
+    function = made(AboveMean(), num_generations=2)
+    with pytest.warns(UserWarning, match=r"rows 0 and 1 .* num_generations=2"):
+        found = function(["p", "q", "r", "s"], ["a", "aaa", "a", "aaaaa"])
+    assert found == [-1.0, 1.0, -2.0, 2.0]
+
+
+def test_groups_are_minded_beside_a_part_that_compares_the_batch() -> None:
+    both = WeightedSum({"group": AboveMean(), "batch": AboveMean("batch")})
+    with pytest.raises(SpecError, match="same prompt"):
+        made(both)(PROMPTS, TEXTS)
+    assert made(both, num_generations=2)(PROMPTS, ["a", "aaa", "a", "aaa"]) == [-2, 2, -2, 2]
 
 
 def test_a_reward_of_rows_minds_no_groups() -> None:
@@ -414,3 +569,6 @@ def test_a_reward_of_the_batch_has_all_of_it() -> None:
     assert found == [-1.0, 0.0, 1.0, 0.0]
     with pytest.raises(SpecError, match="whole data set"):
         made(AboveMean("dataset"))
+    # Asynchronously TRL asks for pieces of a batch.
+    with pytest.raises(SpecError, match="asynchronous=False"):
+        made(AboveMean("batch"), asynchronous=True)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from rewardsmith.adapters.trl import TRLReward
+from rewardsmith.adapters.row_scorer import RowScorer
+from rewardsmith.adapters.scorer import Scorer
+from rewardsmith.adapters.trl import TRLReward, to_trl
 from rewardsmith.core import spec
+from rewardsmith.core.algebra import WeightedSum
 from rewardsmith.core.errors import MissingColumn, SpecError
 from rewardsmith.core.outcome import Status
 from rewardsmith.core.rollouts import Rollouts
@@ -40,6 +43,17 @@ async def later(completions: list[str], **kwargs: Any) -> list[float]:
 class Later:
     async def __call__(self, completions: list[str], **kwargs: Any) -> list[float]:
         return [float(len(text)) for text in completions]
+
+
+def above(completions: list[str], **kwargs: Any) -> list[float]:
+    mean = sum(map(len, completions)) / len(completions)
+    return [len(text) - mean for text in completions]
+
+
+def bonus(completions: list[str], bonus: Any = 5.0) -> list[float]:
+    if isinstance(bonus, list):
+        return [value or 0.0 for value in bonus]
+    return [bonus] * len(completions)
 
 
 SEEN: dict[str, Any] = {}
@@ -132,6 +146,41 @@ def test_texts_as_chat() -> None:
     chat = [{"role": "assistant", "content": "four"}]
     assert score(TRLReward(in_chat, chat=True), completion=["a", chat]).values.tolist() == [1, 4]
     assert score(TRLReward(in_chat), completion=["a"]).status.tolist() == [int(Status.FAILED)]
+
+
+@pytest.mark.parametrize("scope", ["row", "group", "batch"])
+def test_what_it_compares_is_declared(scope: Any) -> None:
+    reward = TRLReward(above, scope=scope)
+    assert reward.scope == scope
+    again = pickle.loads(pickle.dumps(reward))
+    assert again.scope == scope
+    assert spec.loads(spec.dumps(reward)).scope == scope
+    assert ("scope" in spec.dumps(reward)) == (scope != "row")
+    assert WeightedSum({"a": reward}).scope == scope
+    assert reward.eval() is reward
+
+
+def test_what_compares_rows_has_them_all_and_is_refused_row_by_row() -> None:
+    batch = TRLReward(above, scope="batch")
+    function = to_trl(batch, executor="inline")
+    assert function(["p", "q"], ["a", "aaa"]) == [-1.0, 1.0]
+    with pytest.raises(SpecError, match="compares the rows of a batch"):
+        RowScorer(batch, "a trainer", missing=0.0)
+    with pytest.raises(ValueError, match="scope is 'row', 'group' or 'batch', not 'dataset'"):
+        TRLReward(above, scope="dataset")  # type: ignore[arg-type]
+
+
+def test_an_optional_column_is_left_out_for_rows_without_it() -> None:
+    scorer = Scorer(TRLReward(bonus), executor="inline")
+    assert scorer([{"completion": "x"}]).values.tolist() == [5.0]
+    rows = [{"completion": "x", "bonus": 1.0}, {"completion": "x"}]
+    assert scorer(rows).values.tolist() == [1.0, 5.0]
+    assert scorer([{"completion": "x"}]).values.tolist() == [5.0]
+    # Those that are compared go together, and one that lacks it has None.
+    together = TRLReward(bonus, scope="batch")
+    found = score(together, completion=["x", "x"], bonus=[1.0, MISSING])
+    assert found.values.tolist() == [1.0, 0.0]
+    assert score(together, completion=["x"], bonus=[MISSING]).values.tolist() == [5.0]
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -21,6 +21,7 @@ def test_a_run_and_three_lines(reward: str, tmp_path: Path) -> None:
     command = ["bash", str(tmp_path / "run.sh"), "trainer.nnodes=2"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert said[-1] == "trainer.nnodes=2"
-    assert "+reward.custom_reward_function.reward_kwargs.missing=0.0" in said
-    path = f"{tmp_path}/{reward}"
+    assert "+reward.custom_reward_function.reward_kwargs.missing=raise" in said
+    assert "'verl[vllm]==0.9.1' 'rewardsmith[language]'" in files["README.md"]
+    path = f"{tmp_path}/{reward}".replace("'", "\\'")
     assert any(line.endswith(f"reward_kwargs.reward='{path}'") for line in said)

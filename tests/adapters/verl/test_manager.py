@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rewardsmith.adapters import verl
-from rewardsmith.adapters.verl.rows import row_of_item
+from rewardsmith.adapters.verl.rows import row_of, row_of_item
 from rewardsmith.core.errors import MissingColumn, ScoreError
 
 HOUSE = """
@@ -155,7 +155,7 @@ def test_what_it_cannot_work_with_is_told_when_it_is_made(manager: Any, file: Pa
         manager(config(reward=file), Letters())
     with pytest.raises(ValueError, match="calls no other reward function: leave it out"):
         manager(config("pkg://verl.utils.reward_score.gsm8k", reward=file, missing=0.0), Letters())
-    with pytest.raises(TypeError, match="unexpected keyword argument 'worker'"):
+    with pytest.raises(TypeError, match="takes no option 'worker'; did you mean 'workers'"):
         manager(config(reward=file, missing=0.0, worker=3), Letters())
     made = manager(
         config("pkg://rewardsmith/adapters/verl", reward=file, missing=0.0),
@@ -164,7 +164,7 @@ def test_what_it_cannot_work_with_is_told_when_it_is_made(manager: Any, file: Pa
         reward_router_address="127.0.0.1:1",
         reward_model_tokenizer=None,
     )
-    assert made.asker.missing == 0.0
+    assert made.scorer.missing == 0.0
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -192,6 +192,36 @@ def test_everything_that_verl_knows_is_a_column() -> None:
     assert row["ground_truth"] == "g"
     assert row["reward_model"]["style"] == "rule"
     assert row["rollout_reward_scores"] == {"inner": 0.5}
+
+
+def test_the_same_types_in_every_way_in() -> None:
+    """What verl's data sets read: arrays in mappings in arrays."""
+    extra = {
+        "answer": np.str_("4"),
+        "tests": np.array([{"in": np.array([1, 2]), "n": np.int64(3)}], dtype=object),
+        "pair": (np.float32(0.5), "b"),
+    }
+    truth = np.array([np.array(["a", "b"], dtype=object), None], dtype=object)
+    wanted = {"answer": "4", "tests": [{"in": [1, 2], "n": 3}], "pair": (0.5, "b")}
+    data = sample("yes", extra_info=extra, reward_model={"ground_truth": truth})
+    for row in (row_of_item(data[0]), row_of("d", "yes", truth, extra)):
+        assert row["ground_truth"] == row["reward_model"]["ground_truth"] == [["a", "b"], None]
+        for found in (row, row["extra_info"]):
+            assert {name: found[name] for name in wanted} == wanted
+            assert type(found["answer"]) is str
+            assert type(found["tests"][0]["n"]) is int
+            assert type(found["pair"][0]) is float
+
+
+def test_the_prompt_of_a_file_is_that_of_recorded_data(manager: Any, file: Path) -> None:
+    (file.parent / "house.py").write_text("def asks(prompt):\n    return float(len(prompt))\n")
+    file.write_text(
+        "columns: {prompt: question, completion: old}\n"
+        "reward: {function: {call: ./house.py:asks}}\n"
+    )
+    made = manager(config(reward=file, missing="raise", executor="inline"), Letters())
+    said = asked(made, sample("yes", raw_prompt=[{"role": "user", "content": "?"}]))
+    assert said[0]["reward_score"] == 1.0
 
 
 def test_the_data_keeps_its_own_prompt() -> None:

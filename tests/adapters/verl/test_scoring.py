@@ -98,8 +98,21 @@ def test_raise_ends_the_run(house: Path) -> None:
     assert scores(asked("no", reward=file, missing="raise")) == [0.0]
     with pytest.raises(ScoreError, match="failed: raised OSError: the service is down"):
         asked("broken", reward=file, missing="raise")
-    with pytest.raises(ScoreError, match="abstained: this trainer cannot leave a row out"):
+    with pytest.raises(ScoreError, match=r"abstained: .*this trainer cannot leave a row out"):
         asked("none", reward=file, missing="raise")
+
+
+def test_why_a_sample_got_the_number_is_told_once(
+    house: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        asked("broken", "none", "broken", "yes", reward=house / "says.yaml", missing=0.125)
+    told = [record.getMessage().partition(" (")[0] for record in caplog.records]
+    assert sorted(told) == [
+        "a row without a score gets 0.125: abstained: there is none",
+        "a row without a score gets 0.125: failed: raised OSError: the service is down",
+    ]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
 def test_the_row_that_a_reward_sees(house: Path) -> None:
@@ -172,7 +185,7 @@ def test_it_is_loaded_by_name_and_pickles() -> None:
 def test_what_has_to_be_said(house: Path) -> None:
     file = house / "says.yaml"
     for missing in (None, "missing"):
-        with pytest.raises(ValueError, match=r"verl cannot leave .*kwargs\.missing=0\.0"):
+        with pytest.raises(ValueError, match=r"verl cannot leave .*kwargs\.missing=raise"):
             asked("yes", reward=file, missing=missing)
     with pytest.raises(ValueError, match="'raise' or a number, not 'rais'"):
         asked("yes", reward=file, missing="rais")
@@ -182,8 +195,12 @@ def test_what_has_to_be_said(house: Path) -> None:
         asked("yes")
     with pytest.raises(TypeError, match=r"path of a reward\.yaml, not dict"):
         asked("yes", reward={})
-    with pytest.raises(TypeError, match="unexpected keyword argument 'worker'"):
+    with pytest.raises(TypeError, match="takes no option 'worker'; did you mean 'workers'"):
         asked("yes", reward=file, worker=3)
+    with pytest.raises(TypeError, match=r"compute_score.*no option 'mising'; .*'missing'"):
+        asked("yes", reward=file, mising=0.0)
+    with pytest.raises(TypeError, match="takes no option 'own'"):
+        asked("yes", reward=file, own=[])
     with pytest.raises(ValueError, match="no executor 'ray' here"):
         asked("yes", reward=file, executor="ray")
 

@@ -6,8 +6,10 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from rewardsmith.adapters import versions
 from rewardsmith.adapters.verl import VerlReward
 from rewardsmith.core.errors import MissingColumn
 from rewardsmith.core.execution import Execution, Inline, using
@@ -49,7 +51,9 @@ def strange(solution_str: str) -> Any:
         "text": {"score": "high", "acc": 1},
         "none": {"score": None, "acc": 0.5},
         "tuple": (True, "rest"),
-        "list": [1.0],
+        "list": [0.5, "rest"],
+        "numpy": {"score": np.float32(0.25), "acc": 1},
+        "empty": [],
         "inf": math.inf,
     }.get(solution_str)
 
@@ -92,7 +96,19 @@ def test_columns_by_other_names_and_messages() -> None:
 
 
 def test_what_it_returns_becomes_a_score_or_a_status() -> None:
-    rows = texts("no score", "nan", "text", "none", "tuple", "list", "inf", "raise", "other")
+    rows = texts(
+        "no score",
+        "nan",
+        "text",
+        "none",
+        "tuple",
+        "list",
+        "inf",
+        "raise",
+        "other",
+        "numpy",
+        "empty",
+    )
     scores = VerlReward(strange)(rows)
     assert [Status(code).name for code in scores.status.tolist()] == [
         "BAD_VALUE",
@@ -100,12 +116,15 @@ def test_what_it_returns_becomes_a_score_or_a_status() -> None:
         "BAD_VALUE",
         "ABSTAINED",
         "SCORED",
-        "BAD_VALUE",
+        "SCORED",
         "BAD_VALUE",
         "FAILED",
         "ABSTAINED",
+        "SCORED",
+        "BAD_VALUE",
     ]
-    assert scores.values[4] == 1.0
+    assert scores.values[[4, 5, 9]].tolist() == [1.0, 0.5, 0.25]
+    assert scores.info["why"][9] == '{"acc": 1}'
     assert scores.errors[0] == ("", "returned dict {'acc': 1}, not a number")
     assert "raised OSError: down" in scores.errors[7][1]
     assert scores.info["why"][3] == '{"acc": 0.5}'
@@ -156,3 +175,11 @@ def test_functions_that_verl_would_not_call_either() -> None:
         VerlReward(lambda solution_str, tests: 1.0)
     with pytest.raises(ValueError, match="reward_kwargs: short takes no 'scales'"):
         VerlReward(short, reward_kwargs={"scales": 1})
+
+
+def test_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions.note_version.cache_clear()
+    monkeypatch.setattr(versions, "version", lambda package: "0.8.0")
+    with pytest.warns(UserWarning, match=r"tested with verl 0\.9\.1, and this is 0\.8\.0"):
+        VerlReward(short)
+    versions.note_version.cache_clear()

@@ -1,12 +1,19 @@
 """The files between a reward.yaml and OpenEnv."""
 
+import json
+
+from ..versions import TESTED
+
 
 def glue(reward: str) -> dict[str, str]:
     """File name -> text, for a reward at a path relative to the files."""
-    return {"rubric.py": RUBRIC.format(reward=reward), "README.md": README}
+    return {
+        "rubric.py": _RUBRIC.format(reward=json.dumps(reward, ensure_ascii=False)),
+        "README.md": _README,
+    }
 
 
-RUBRIC = '''\
+_RUBRIC = '''\
 """The reward as a rubric: `super().__init__(rubric=make_rubric())` in your Environment."""
 
 from functools import cache
@@ -14,7 +21,7 @@ from pathlib import Path
 
 from rewardsmith.adapters.openenv import openenv_factory
 
-REWARD = Path(__file__).parent / "{reward}"
+REWARD = Path(__file__).parent / {reward}
 
 
 @cache
@@ -33,8 +40,8 @@ def make_rubric():
     return _factory()()
 '''
 
-README = """\
+_README = f"""\
 A reward of rewardsmith as a rubric of OpenEnv, with a child for each part.
-Install: `pip install "rewardsmith[language]" "openenv>=0.10"`
+Install: `pip install "rewardsmith[language]" "openenv=={TESTED["openenv"][1]}"`
 Run: name your columns in `rubric.py`, and pass `make_rubric()` as `rubric=` in your Environment.
 """

@@ -11,6 +11,7 @@ from ...core.rollouts import Rollouts
 from ...core.rowcall import RowCall
 from ...core.rows import evaluate_columns, scores_of
 from ...core.scores import Scores
+from ..versions import note_version
 from .asked import ask
 
 
@@ -31,6 +32,7 @@ class OpenEnvReward(Reward):
 
     def __init__(self, call: Callable[[], Any], part: str = "") -> None:
         super().__init__()
+        note_version("openenv")
         if hasattr(call, "named_rubrics") and not isinstance(call, type):
             raise ValueError(
                 f"call is {type(call).__name__}; give the rubric's class, or a function that makes "

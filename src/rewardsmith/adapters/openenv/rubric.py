@@ -4,20 +4,18 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from openenv.core.rubrics import Rubric
 
-from ...core.errors import ScoreError, SpecError
+from ...core.errors import MissingColumn, ScoreError, SpecError
 from ...core.reward import Reward
 from ...core.scores import Missing
-from ..batcher import Batcher
 from ..fields import fields, plain
-from ..scorer import Scored, Scorer, decided
+from ..row_scorer import RowScorer
+from ..scorer import Options, Scored
 from ..versions import note_version
 
-Row = dict[str, Any]
-_NOTHING = object()
 BEFORE_THE_END = 0.0
 """What a step is paid that is not scored; OpenEnv's own outcome rubrics pay this too."""
 
@@ -30,7 +28,7 @@ class PartRubric(Rubric):  # type: ignore[misc]  # its package need not be there
 
     def __init__(self) -> None:
         super().__init__()
-        self._found: Any = _NOTHING
+        self._found: dict[tuple[int, int], float] = {}
 
     def forward(self, action: Any, observation: Any) -> float:
         """What the root found.
@@ -38,19 +36,26 @@ class PartRubric(Rubric):  # type: ignore[misc]  # its package need not be there
         Raises:
             ScoreError: it was called by itself.
         """
-        found, self._found = self._found, _NOTHING
-        if found is _NOTHING:
+        # By the step: hooks that are awaited may let another one in between.
+        found = self._found.pop((id(action), id(observation)), None)
+        if found is None:
             raise ScoreError(
                 "a part of a reward is scored with the whole: call the root rubric and read "
                 "last_score here"
             )
-        return float(found)
+        return found
 
-    def show(self, action: Any, observation: Any, value: float | None) -> None:
+    def show(self, action: Any, observation: Any, value: float) -> Any:
         """Take a value as if it had been computed here, so that hooks on this rubric run."""
-        if value is not None:
-            self._found = value
-            self(action, observation)
+        self._found[id(action), id(observation)] = value
+        return self(action, observation)
+
+
+class AsyncPartRubric(PartRubric):
+    """The same, for hooks that are coroutine functions."""
+
+    async def forward(self, action: Any, observation: Any) -> float:  # type: ignore[override]
+        return super().forward(action, observation)
 
 
 class RewardRubric(Rubric):  # type: ignore[misc]
@@ -59,15 +64,27 @@ class RewardRubric(Rubric):  # type: ignore[misc]
     Beside ``last_score``, ``last_status`` says of the last step ``scored``, ``abstained``,
     ``timeout``, ``failed`` or ``bad_value`` (``unscored`` where nothing was asked yet), and
     ``last_error`` what went wrong.
+
+    Args:
+        rows: scores rows, for this and the rubrics of other environments.
+        row: ``(action, observation)`` -> columns.
+        score: which steps are scored.
     """
 
-    def __init__(self, source: "Source") -> None:
+    part: type[PartRubric] = PartRubric
+
+    def __init__(
+        self,
+        rows: RowScorer,
+        row: Callable[[Any, Any], Mapping[str, Any]],
+        score: Literal["done", "step"],
+    ) -> None:
         super().__init__()
         self.last_status, self.last_error = "unscored", ""
-        self._source = source
+        self._rows, self._row, self._score = rows, row, score
         self._steps = self._asked = 0
         self._parts: dict[str, PartRubric] = {}
-        for path, node in source.scorer.reward.walk():
+        for path, node in rows.scorer.reward.walk():
             if path and isinstance(node, Reward):
                 self._grow(path)
 
@@ -75,7 +92,7 @@ class RewardRubric(Rubric):  # type: ignore[misc]
         above, _, name = path.rpartition("/")
         # A part lies under a node that is no reward, where a reward scores changed rollouts.
         parent: Rubric = self._parts.get(above, self) if above else self
-        part = self._parts[path] = PartRubric()
+        part = self._parts[path] = self.part()
         setattr(parent, free_name(parent, name), part)
 
     def forward(self, action: Any, observation: Any) -> float:
@@ -87,16 +104,20 @@ class RewardRubric(Rubric):  # type: ignore[misc]
         """
         if not self._due(observation):
             return BEFORE_THE_END
-        return self._told(action, observation, self._source.rows(self._row(action, observation)))
-
-    def _row(self, action: Any, observation: Any) -> Mapping[str, Any]:
-        return self._source.row(action, observation)
+        row = self._row(action, observation)
+        try:
+            scored = self._rows(row)
+        except MissingColumn as error:
+            raise _with_paths(error, row) from None
+        for part, value in self._told(scored):
+            part.show(action, observation, value)
+        return self._rows.number(scored)
 
     def _due(self, observation: Any) -> bool:
         """Whether this step is scored; whatever becomes of it, it is not the last one's score."""
         self._forget()
         self._steps += 1
-        if self._source.score == "step":
+        if self._score == "step":
             return True
         done = (fields(observation) or {}).get("done", getattr(observation, "done", None))
         if done is None:
@@ -106,19 +127,13 @@ class RewardRubric(Rubric):  # type: ignore[misc]
             )
         return bool(done)
 
-    def _told(self, action: Any, observation: Any, scored: Scored) -> float:
+    def _told(self, scored: Scored) -> list[tuple[PartRubric, float]]:
+        """The parts that have a score, with it."""
         self._asked += 1
         self.last_status, self.last_error = scored.status.name.lower(), scored.error
-        for path, part in self._parts.items():
-            has = scored.numbers.get(f"scored/{path}", 0.0)
-            value = scored.numbers[f"reward/{path}"] if has else None
-            part.show(action, observation, value)
-        value = scored.given(self._source.scorer.missing)
-        if value is None:
-            raise ScoreError(
-                "abstained: the reward says nothing of this step; give missing a number"
-            )
-        return value
+        numbers = scored.numbers
+        has = [path for path in self._parts if numbers.get(f"scored/{path}")]
+        return [(self._parts[path], numbers[f"reward/{path}"]) for path in has]
 
     def reset(self) -> None:
         """Begin an episode; called by the environment's ``_reset_rubric``."""
@@ -140,37 +155,29 @@ class RewardRubric(Rubric):  # type: ignore[misc]
 class AsyncRewardRubric(RewardRubric):
     """The same for ``_apply_rubric_async``: while a step is scored, the event loop goes on."""
 
+    part = AsyncPartRubric
+
     async def forward(self, action: Any, observation: Any) -> float:  # type: ignore[override]
         if not self._due(observation):
             return BEFORE_THE_END
-        scored = await self._source.rows.ask(self._row(action, observation))
-        return self._told(action, observation, scored)
-
-
-class Source:
-    """What the rubrics of several environments share: it scores rows, and remembers none."""
-
-    def __init__(
-        self,
-        scorer: Scorer,
-        row: Callable[[Any, Any], Mapping[str, Any]],
-        score: Literal["done", "step"],
-    ) -> None:
-        self.scorer, self.row, self.score = scorer, row, score
-        self.rows: Batcher[Any, Scored] = Batcher(scorer.each)
+        row = self._row(action, observation)
+        try:
+            scored = await self._rows.ask(row)
+        except MissingColumn as error:
+            raise _with_paths(error, row) from None
+        for part, value in self._told(scored):
+            await part.show(action, observation, value)
+        return self._rows.number(scored)
 
 
 def to_openenv(
     reward: Reward | str | PathLike[str],
     *,
-    missing: Missing,
-    columns: Mapping[str, str] | None = None,
+    missing: Missing | None = None,
     row: Callable[[Any, Any], Mapping[str, Any]] | None = None,
     score: Literal["done", "step"] = "done",
     asynchronous: bool = False,
-    executor: Literal["processes", "inline"] = "processes",
-    workers: int = 2,
-    timeout: float | None = 10.0,
+    **options: Unpack[Options],
 ) -> RewardRubric:
     """A reward as a rubric whose children are its parts, for one environment.
 
@@ -179,47 +186,35 @@ def to_openenv(
 
     Args:
         reward: the reward, or the path of its ``reward.yaml``.
-        missing: what a step without a score is paid: a number, or ``"raise"``. OpenEnv knows no
-            reward that is missing.
-        columns: our names: theirs, such as ``{"completion": "action.message"}``; see
-            :func:`row_of` for what there is.
+        missing: what a step without a score is paid: a number, or ``"raise"``. It has to be said:
+            OpenEnv knows no reward that is missing.
         row: ``(action, observation)`` -> columns, in the place of :func:`row_of`.
         score: ``"done"`` scores a step whose observation says ``done``, and pays the others 0, as
             OpenEnv's own outcome rubrics do; ``"step"`` scores every step by itself.
         asynchronous: for environments that call ``_apply_rubric_async``; ``_apply_rubric`` would
             get a coroutine in the place of a number.
-        executor: as for :class:`~..scorer.Scorer`.
-        workers: likewise.
-        timeout: likewise.
+        options: see :class:`~..scorer.Options`; ``columns`` such as
+            ``{"completion": "action.message"}``, of what :func:`row_of` gives.
 
     Raises:
-        SpecError: the reward compares rows with each other or scores the steps of an episode, or
-            ``missing`` is ``"missing"``.
+        SpecError: the reward compares rows with each other or scores the steps of an episode.
+        ValueError: ``missing`` was not decided, ``score`` is neither, or as
+            :class:`~..scorer.Scorer`.
+        TypeError: it is neither a reward nor a path.
     """
     return openenv_factory(
-        reward,
-        missing=missing,
-        columns=columns,
-        row=row,
-        score=score,
-        asynchronous=asynchronous,
-        executor=executor,
-        workers=workers,
-        timeout=timeout,
+        reward, missing=missing, row=row, score=score, asynchronous=asynchronous, **options
     )()
 
 
 def openenv_factory(
     reward: Reward | str | PathLike[str],
     *,
-    missing: Missing,
-    columns: Mapping[str, str] | None = None,
+    missing: Missing | None = None,
     row: Callable[[Any, Any], Mapping[str, Any]] | None = None,
     score: Literal["done", "step"] = "done",
     asynchronous: bool = False,
-    executor: Literal["processes", "inline"] = "processes",
-    workers: int = 2,
-    timeout: float | None = 10.0,
+    **options: Unpack[Options],
 ) -> Callable[[], RewardRubric]:
     """A function that makes a rubric for each environment; arguments as for :func:`to_openenv`.
 
@@ -227,24 +222,15 @@ def openenv_factory(
     together; what they say of their last step is each one's own.
     """
     note_version("openenv")
-    missing = decided(missing, "OpenEnv")
     if score not in ("done", "step"):
         raise ValueError(f"score is {score!r}; it is 'done' or 'step'")
-    scorer = Scorer(
-        reward,
-        columns=columns,
-        missing=missing,
-        executor=executor,
-        workers=workers,
-        timeout=timeout,
-    ).by_row("OpenEnv")
-    _check(scorer.reward)
-    source = Source(scorer, row or row_of, score)
+    rows = RowScorer(reward, "OpenEnv", missing=missing, **options)
+    _check(rows.scorer.reward)
     kind = AsyncRewardRubric if asynchronous else RewardRubric
-    return partial(kind, source)
+    return partial(kind, rows, row or row_of, score)
 
 
-def row_of(action: Any, observation: Any) -> Row:
+def row_of(action: Any, observation: Any) -> dict[str, Any]:
     """The columns of a step: the fields of the observation and of the action.
 
     ``observation.NAME`` and ``action.NAME`` are there always, with what is inside of them
@@ -257,7 +243,19 @@ def row_of(action: Any, observation: Any) -> Row:
     return row | {"observation": seen, "action": done}
 
 
-def _fields(value: Any) -> Row:
+def _with_paths(error: MissingColumn, row: Mapping[str, Any]) -> MissingColumn:
+    """The same with what is inside of the columns, which is how they are named here."""
+    present = [path for name, value in row.items() for path in _paths(name, value)]
+    return MissingColumn(error.name, needed_by=error.needed_by, present=present)
+
+
+def _paths(name: str, value: Any) -> list[str]:
+    if not isinstance(value, Mapping) or not value:
+        return [name]
+    return [path for key, inner in value.items() for path in _paths(f"{name}.{key}", inner)]
+
+
+def _fields(value: Any) -> dict[str, Any]:
     found = fields(value)
     if found is None:
         found = dict(getattr(value, "__dict__", {}))

@@ -15,7 +15,8 @@ def agent_executor(function: RewardFunction) -> Any:
     """The class for the name ``AgentExecutor`` of the file at ``--train.agent_func_path``.
 
     It generates one turn, as OpenRLHF's own does. The completion is what was generated, without the
-    tokenizer's special tokens at its end; ``function`` says the rest.
+    tokenizer's special tokens at its end, and those that ``function`` was given; other text that
+    looks like one is the model's own and stays.
     """
     from openrlhf.utils.agent import SingleTurnAgentExecutor
 
@@ -42,7 +43,11 @@ def agent_executor(function: RewardFunction) -> Any:
             completion = hf_tokenizer.decode(
                 output["observation_tokens"][start:end], skip_special_tokens=False
             )
-            completion = without_ends(completion, hf_tokenizer.all_special_tokens)
+            ends = [
+                *hf_tokenizer.all_special_tokens,
+                *(function.rows.completions.special_tokens or ()),
+            ]
+            completion = without_ends(completion, ends)
             numbers = await function.answer([function.rows.of(completion, prompt, label)])
             return output | {
                 "reward": numbers["rewards"][0],

@@ -7,24 +7,22 @@ stop the run.
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, Unpack
 
 import torch
 
 from ...core.catalog import nearest
 from ...core.errors import ScoreError, SpecError
-from ...core.outcome import Status
 from ...core.reward import Reward
-from ...core.rollouts import Rollouts
-from ..batcher import Batcher
-from ..columns import read_by
-from ..scorer import STATUSES, Scored, Scorer, decided, numbers
+from ..row_scorer import RowScorer
+from ..scorer import Options, Scored
+from ..telling import Unscored, check_options
 from ..versions import note_version
 from .query import Completions
-from .rows import Row, Rows
+from .rows import Rows, Sample
 
 Numbers: TypeAlias = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -38,24 +36,20 @@ class RewardFunction:
 
     Args:
         reward: the reward, or the path of its ``reward.yaml``.
-        missing: what a row without a score is worth: a finite number, or ``"raise"``. It has to be
-            given: OpenRLHF can leave no row out.
+        missing: what a row without a score is worth: ``"raise"``, or a finite number, and the log
+            says why. It has to be given: OpenRLHF can leave no row out.
         label: the column that a label is; ``"json"`` where it is a JSON object (or a dict), whose
             keys are columns.
-        columns: our names: theirs, where they differ.
         special_tokens: what is removed at the end of completions; default
             :data:`~.query.END_TOKENS`, or the tokenizer's own.
         tokenizer: the name or path of the tokenizer (or itself), for prompts that it changes.
         score_part: the path of the part that is given as ``scores``, which dynamic filtering
             expects between 0 and 1; default the reward itself.
-        executor: ``"processes"``, or ``"inline"``: where the call is, with nothing to end a row
-            that hangs.
-        workers: how many processes.
-        timeout: seconds that a row may take in one; None waits for ever.
+        options: see :class:`~..scorer.Options`.
 
     Raises:
         ValueError: ``missing`` is not given, or cannot be used.
-        TypeError: the reward is none.
+        TypeError: the reward is none, or an option that there is not.
         SpecError: there is no ``score_part``, or the reward compares rows.
         MissingColumn: the reward reads a column that OpenRLHF does not have.
     """
@@ -66,29 +60,18 @@ class RewardFunction:
         *,
         missing: Literal["raise"] | float | None = None,
         label: str = "answer",
-        columns: Mapping[str, str] | None = None,
         special_tokens: Sequence[str] | None = None,
         tokenizer: Any = None,
         score_part: str | None = None,
-        executor: Literal["processes", "inline"] = "processes",
-        workers: int = 2,
-        timeout: float | None = 10.0,
+        **options: Unpack[Options],
     ) -> None:
         note_version("openrlhf")
-        self.missing = decided(missing, "OpenRLHF")
-        self.scorer = Scorer(
-            reward,
-            columns=columns,
-            missing=self.missing,
-            executor=executor,
-            workers=workers,
-            timeout=timeout,
-        ).by_row("OpenRLHF")
-        _check_part(self.scorer.reward, score_part)
-        self.rows = Rows(self.scorer, label, Completions(special_tokens, tokenizer))
+        check_options("RewardFunction", options, _FURTHER)
+        self.by_row = RowScorer(reward, "OpenRLHF", missing=missing, own=_OWN, **options)
+        _check_part(self.by_row.scorer.reward, score_part)
+        self.rows = Rows(self.by_row.scorer, label, Completions(special_tokens, tokenizer))
         self.score_part = score_part
-        self._names: tuple[str, ...] = ()
-        self._batches: Batcher[Row, Scored] = Batcher(self._score)
+        self._unscored = Unscored(_log)
 
     def __call__(
         self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]
@@ -111,32 +94,26 @@ class RewardFunction:
             TypeError: tokens in the place of text.
         """
         with aloud():
-            rows = self.rows(queries, prompts, labels)
-            waiting = [self._batches.submit(row) for row in rows]
-            numbers = self._numbers([one.result() for one in waiting])
+            samples = self.rows(queries, prompts, labels)
+            waiting = [None if s.trouble else self.by_row.submit(s.values) for s in samples]
+            pairs = zip(samples, waiting, strict=True)
+            numbers = self._numbers(
+                [one.result() if one else self.by_row.failed(s.trouble) for s, one in pairs]
+            )
         logs = {name: torch.tensor(values) for name, values in numbers["extra_logs"].items()}
         return {name: torch.tensor(numbers[name]) for name in ("rewards", "scores")} | {
             "extra_logs": logs
         }
 
-    async def answer(self, rows: Sequence[Row]) -> Numbers:
-        """As calling it, of rows made by :attr:`rows`, with lists in the place of tensors."""
+    async def answer(self, samples: Sequence[Sample]) -> Numbers:
+        """As calling it, of samples made by :attr:`rows`, with lists in the place of tensors."""
         with aloud():
-            return self._numbers(await asyncio.gather(*map(self._batches.ask, rows)))
+            return self._numbers(await asyncio.gather(*map(self._asked, samples)))
 
-    def _score(self, rows: list[Row]) -> list[Scored]:
-        whole = [row.values for row in rows if not row.trouble]
-        found = self.scorer.each(whole) if whole else []
-        if found:
-            self._names = tuple(found[0].numbers)
-        rest = iter(found)
-        return [self._failed(row.trouble) if row.trouble else next(rest) for row in rows]
-
-    def _failed(self, trouble: str) -> Scored:
-        """A row that never reached the reward, with the numbers that the others have."""
-        self._names = self._names or _names(self.scorer.reward)
-        numbers = dict.fromkeys(self._names, 0.0) | {"status/failed": 1.0}
-        return Scored(None, Status.FAILED, trouble, numbers)
+    async def _asked(self, sample: Sample) -> Scored:
+        if sample.trouble:
+            return self.by_row.failed(sample.trouble)
+        return await self.by_row.ask(sample.values)
 
     def _numbers(self, found: Sequence[Scored]) -> Numbers:
         rewards = [self._given(one) for one in found]
@@ -150,18 +127,21 @@ class RewardFunction:
         return {"rewards": rewards, "scores": scores, "extra_logs": logs}
 
     def _given(self, one: Scored) -> float:
-        value = one.number(self.missing)
-        if one.value is None:
-            status = one.status.name.lower()
-            _log.warning("a row without a score gets %g: %s %s", value, status, one.error)
-        return value
+        number = self.by_row.number(one)
+        self._unscored(one, number)
+        return number
 
     def _part_given(self, value: float, known: float) -> float:
-        if known or self.missing != "raise":
-            return value if known else float(self.missing)
+        missing = self.by_row.missing
+        if known or missing != "raise":
+            return value if known else float(missing)
         raise ScoreError(
             "a part without a score, which was to be `scores`", part=self.score_part or ""
         )
+
+
+_OWN = ("completion", "prompt")
+_FURTHER = ("missing", "label", "special_tokens", "tokenizer", "score_part")
 
 
 @contextmanager
@@ -178,15 +158,3 @@ def _check_part(reward: Reward, score_part: str | None) -> None:
     paths = [path for path, node in reward.walk() if path and isinstance(node, Reward)]
     if score_part is not None and score_part not in paths:
         raise SpecError(f"score_part: no part {score_part!r}{nearest(score_part, paths)}")
-
-
-def _names(reward: Reward) -> tuple[str, ...]:
-    """The names of a row's numbers, where no row was scored yet."""
-    nothing = Rollouts({name: [] for name in sorted(read_by(reward)) or ["row"]})
-    try:
-        with torch.no_grad():
-            return tuple(numbers(reward(nothing)))
-    except Exception:  # noqa: BLE001 - asked about no rows, a user's reward may do anything
-        paths = [path for path, _ in reward.walk() if path]
-    parts = [f"{kind}/{path}" for path in paths for kind in ("reward", "scored")]
-    return (*(f"status/{status.name.lower()}" for status in STATUSES), *parts)

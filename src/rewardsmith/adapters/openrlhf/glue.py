@@ -2,6 +2,8 @@
 
 import json
 
+from ..versions import TESTED
+
 _DECISIONS = """\
     Path(__file__).resolve().parent / {reward},
     # What a row without a score is worth: a number, or "raise" (OpenRLHF can leave no row out).
@@ -17,8 +19,8 @@ from pathlib import Path
 from rewardsmith.adapters.openrlhf import RewardFunction
 
 reward_func = RewardFunction(
-{decisions}    # What ends a completion; tokenizer="NAME" instead takes the tokens of your model.
-    # special_tokens=["<|im_end|>"],
+{decisions}    # Where completions end with </s>, <eos> or an end of your own; or tokenizer="NAME".
+    # special_tokens=["</s>"],
 )
 '''
 _AGENT = '''\
@@ -46,7 +48,7 @@ if __name__ == "__main__":
 '''
 _README = """\
 The reward of `{reward}` in OpenRLHF, as an executor, a function or a server; see `missing` in each.
-Install: `pip install openrlhf 'rewardsmith[language,server]'` (`server` is for `serve.py`).
+Install: `pip install openrlhf=={version} 'rewardsmith[language,server]'` (`server`: `serve.py`).
 Run: `python -m openrlhf.cli.train_ppo_ray --train.agent_func_path agent_func.py \
 --data.label_key answer ...`, or with `--reward.remote_url reward_func.py` in the place of the \
 executor, or `python serve.py` and `--reward.remote_url http://127.0.0.1:5000/get_reward`.
@@ -60,5 +62,5 @@ def glue(reward: str) -> dict[str, str]:
         "reward_func.py": _FUNCTION.format(decisions=decisions),
         "agent_func.py": _AGENT.format(decisions=decisions),
         "serve.py": _SERVER,
-        "README.md": _README.format(reward=reward),
+        "README.md": _README.format(reward=reward, version=TESTED["openrlhf"][1]),
     }

@@ -5,9 +5,10 @@ tokens. So it begins with the prompt, but a tokenizer may have composed its lett
 spaces, and OpenRLHF cuts a long one on the left.
 """
 
+import re
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,12 +21,16 @@ END_TOKENS = (
     "<|return|>",
     "<｜end▁of▁sentence｜>",
     "<end_of_turn>",
-    "<eos>",
-    "</s>",
 )
-"""With what the models of the larger families end a completion."""
-_LEAST = 16
-"""Letters of a cut prompt that have to be there, or a chance likeness would pass for one."""
+"""With what the models of the larger families end a completion, and what nobody writes.
+
+``</s>`` and ``<eos>`` are not among them: HTML ends so as well. They stay, with a warning, unless
+``special_tokens`` or the tokenizer says that they end a completion."""
+_ALSO_TEXT = ("</s>", "<eos>")
+_MARK = re.compile(r"(<\|[^\s<>|]{1,40}\|>|</s>|<eos>)\Z")
+_LEAST, _LEAST_DARK = 16, 8
+"""Letters of a cut prompt that have to be there, and how many that are no space, or a chance
+likeness would pass for one."""
 
 
 class Completions:
@@ -47,15 +52,16 @@ class Completions:
         """The completion of a query, without special tokens at its end.
 
         Raises:
-            ValueError: the query does not begin with the prompt.
+            ValueError: the query does not begin with the prompt, or may do so in several ways.
         """
         return self.ended(_after(query, self._as_decoded(prompt)))
 
     def ended(self, completion: str) -> str:
         """A completion without the special tokens at its end."""
         completion = without_ends(completion, self._ends())
-        if completion.endswith("|>"):
-            _note_end(completion[completion.rfind("<|") :])
+        unsaid = self.special_tokens is None and self.tokenizer is None
+        if (end := _MARK.search(completion)) and (unsaid or end[0] not in _ALSO_TEXT):
+            _note_end(end[0])
         return completion
 
     def _ends(self) -> Sequence[str]:
@@ -87,57 +93,61 @@ def without_ends(text: str, ends: Sequence[str]) -> str:
 
 
 def _after(query: str, prompt: str) -> str:
-    if query.startswith(prompt):
-        return query[len(prompt) :]
-    # Some tokenizers, Qwen's among them, compose letters.
+    """What follows the prompt, which may have been composed, spaced otherwise, or cut on the left.
+
+    Raises:
+        ValueError: nothing does, or one way of reading it gives another completion than another.
+    """
+    # Some tokenizers, Qwen's among them, compose letters; SentencePiece's move spaces.
     composed = unicodedata.normalize("NFC", prompt)
-    if query.startswith(composed):
-        return query[len(composed) :]
-    found = _after_spaced(query, composed)
-    if found is None:
-        found = _after_cut(query, composed)
-    if found is None:
+    whole = [query[len(p) :] for p in (prompt, composed) if query.startswith(p)]
+    found = set(whole[:1])
+    for completion in _after_spaced(query, composed, may_be_whole=not whole):
+        found.add(completion)
+        if len(found) > 1:
+            raise ValueError(
+                "the prompt was cut on the left, or its end repeats its beginning, so that nobody "
+                "can tell where the completion begins; raise --data.max_len, or use agent_executor"
+            )
+    if not found:
         raise ValueError(
             f"the query does not begin with its prompt: it begins {_start(query)}, the prompt "
             f"{_start(prompt)}; give tokenizer=, or use agent_executor, which needs no search"
         )
-    return found
+    return found.pop()
 
 
-def _after_spaced(query: str, prompt: str) -> str | None:
-    """What follows a prompt whose spaces the tokenizer moved, as SentencePiece's do."""
-    at = 0
-    for letter in prompt:
-        if letter.isspace():
-            continue
-        while at < len(query) and query[at].isspace():
-            at += 1
-        if at == len(query) or query[at] != letter:
-            return None
-        at += 1
-    return query[at:].removeprefix(prompt[len(prompt.rstrip()) :])
-
-
-def _after_cut(query: str, prompt: str) -> str | None:
-    """What follows a prompt that was cut on the left.
-
-    Raises:
-        ValueError: it could have been cut at several places.
-    """
+def _after_spaced(query: str, prompt: str, may_be_whole: bool) -> Iterator[str]:
+    """What follows a prompt, whatever its spaces, whole or cut on the left."""
+    places = [i for i, letter in enumerate(prompt) if not letter.isspace()]
+    dark, tail = "".join(prompt.split()), prompt[len(prompt.rstrip()) :]
     # A cut between the bytes of a letter leaves these.
-    query = query.lstrip("\ufffd")
-    head, found = query[:_LEAST], []
-    at = prompt.find(head) if len(head) == _LEAST else -1
+    cut = query.lstrip("\ufffd")
+    for text, at in ((query, 0), *((cut, at) for at in _cuts("".join(cut.split()), dark))):
+        if at == 0 and not (may_be_whole and "".join(text.split()).startswith(dark)):
+            continue
+        if at and (len(prompt) - places[at - 1] <= _LEAST or len(dark) - at < _LEAST_DARK):
+            continue
+        yield _without(text, len(dark) - at).removeprefix(tail)
+
+
+def _cuts(query: str, prompt: str) -> Iterator[int]:
+    """Where a prompt without spaces may have been cut, so that a query begins with the rest."""
+    head = query[:_LEAST_DARK]
+    at = prompt.find(head, 1) if len(head) == _LEAST_DARK else -1
     while at >= 0:
         if query.startswith(prompt[at:]):
-            found.append(query[len(prompt) - at :])
+            yield at
         at = prompt.find(head, at + 1)
-    if len(found) > 1:
-        raise ValueError(
-            "the prompt was cut on the left, and its end repeats itself, so that nobody can tell "
-            "where the completion begins; raise --data.max_len, or use agent_executor"
-        )
-    return found[0] if found else None
+
+
+def _without(text: str, dark: int) -> str:
+    """A text without so many letters that are no spaces, and the spaces before and among them."""
+    at = 0
+    while dark:
+        dark -= not text[at].isspace()
+        at += 1
+    return text[at:]
 
 
 def _start(text: str) -> str:

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...core.errors import MissingColumn
-from ...core.reward import Reward
 from ..scorer import Scorer
 from .query import Completions
 
@@ -14,7 +12,7 @@ _AS_JSON = "json"
 
 
 @dataclass
-class Row:
+class Sample:
     """A row as the scorer takes it, or why it cannot be scored."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -35,21 +33,21 @@ class Rows:
 
     def __init__(self, scorer: Scorer, label: str, completions: Completions) -> None:
         self.scorer, self.label, self.completions = scorer, label, completions
-        known = {self._theirs(name) for name in ("prompt", "completion", label)}
+        if label == _AS_JSON:
+            return
+        known = {self._theirs(name): None for name in ("prompt", "completion", label)}
         for name in sorted(scorer.reward.always_needs - {"group"}):
-            if label != _AS_JSON and self._theirs(name) not in known:
-                nodes = [node for _, node in scorer.reward.walk() if isinstance(node, Reward)]
-                reader = [node.label() for node in nodes if name in node.needs][-1]
-                raise MissingColumn(
-                    self._theirs(name),
-                    needed_by=f"{reader} (OpenRLHF has nothing else but a label: make that a JSON "
-                    "object with all that is needed, and say label='json')",
-                    present=known,
+            if self._theirs(name) not in known:
+                raise scorer.lacking(
+                    name,
+                    known,
+                    "OpenRLHF has nothing else but a label: make that a JSON object with all that "
+                    "is needed, and say label='json'",
                 )
 
     def __call__(
         self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]
-    ) -> list[Row]:
+    ) -> list[Sample]:
         """Rows of queries, which are prompt and completion in one.
 
         Raises:
@@ -72,21 +70,21 @@ class Rows:
                     )
         return [self._within(*row) for row in zip(queries, prompts, labels, strict=True)]
 
-    def of(self, completion: str, prompt: str, label: Any) -> Row:
-        """A row whose completion is known."""
+    def of(self, completion: str, prompt: str, label: Any) -> Sample:
+        """A row whose completion is known, without special tokens at its end."""
         try:
             values = self._labeled(label)
         except ValueError as error:
-            return Row(trouble=str(error))
+            return Sample(trouble=str(error))
         values[self._theirs("prompt")] = prompt
-        values[self._theirs("completion")] = self.completions.ended(completion)
-        return Row(values)
+        values[self._theirs("completion")] = completion
+        return Sample(values)
 
-    def _within(self, query: str, prompt: str, label: Any) -> Row:
+    def _within(self, query: str, prompt: str, label: Any) -> Sample:
         try:
             completion = self.completions.within(query, prompt)
         except ValueError as error:
-            return Row(trouble=str(error))
+            return Sample(trouble=str(error))
         return self.of(completion, prompt, label)
 
     def _labeled(self, label: Any) -> dict[str, Any]:

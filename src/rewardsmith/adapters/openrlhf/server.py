@@ -28,14 +28,14 @@ def app(function: RewardFunction) -> Any:
 
     @server.get("/health")
     def health() -> dict[str, str]:
-        return {"status": "ok", "reward": function.scorer.reward.label()}
+        return {"status": "ok", "reward": function.by_row.scorer.reward.label()}
 
     @server.post("/get_reward")
     async def get_reward(payload: Annotated[Any, Body()]) -> dict[str, Any]:
         try:
             with aloud():
-                rows = function.rows(*_lists(payload))
-            return await function.answer(rows)
+                samples = function.rows(*_lists(payload))
+            return await function.answer(samples)
         except ScoreError as error:
             raise HTTPException(500, str(error)) from error
         except (MissingColumn, TypeError, ValueError) as error:

@@ -86,7 +86,7 @@ def _scored(
     name = dataset or metadata.get("source_dataset")
     if not name:
         raise ValueError("metadata has no 'source_dataset': say dataset= to the reward")
-    return _maker(name, config).score_answer(answer_in(completion, tag), entry)
+    return _data_set(name, config).score_answer(answer_in(completion, tag), entry)
 
 
 def answer_in(completion: str, tag: str | None) -> str | None:
@@ -100,7 +100,7 @@ def answer_in(completion: str, tag: str | None) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _maker(name: str, config: str) -> Any:
+def _data_set(name: str, config: str) -> Any:
     import reasoning_gym
 
     return reasoning_gym.create_dataset(name, **json.loads(config))

@@ -4,7 +4,7 @@ from typing import Any
 
 from ...core.catalog import nearest
 from ...core.errors import SpecError
-from ..versions import note_version
+from ..versions import TESTED, note_version
 from .entry import packed
 
 
@@ -26,11 +26,11 @@ def rows(
         ``metadata`` (as text) and ``task``, which names the problem.
 
     Raises:
-        SpecError: there is no such data set or instruction, or the data set refuses ``config``.
+        SpecError: there is no such data set or instruction, the data set refuses ``config``, or
+            reasoning-gym is not installed.
         TypeError: a problem's metadata cannot be written as text.
-        ImportError: reasoning-gym is not installed.
     """
-    source = made(dataset, {**config, "size": size, "seed": seed})
+    source = data_set(dataset, {**config, "size": size, "seed": seed})
     before = _instruction(instruction)
     found = []
     for i in range(size):
@@ -47,21 +47,33 @@ def rows(
     return found
 
 
-def made(dataset: str, config: dict[str, Any]) -> Any:
-    """A data set of reasoning-gym.
+def need_package() -> None:
+    """See that reasoning-gym is there, in a version that was tested.
 
     Raises:
-        SpecError: there is no such data set, or it refuses ``config``.
-        ImportError: reasoning-gym is not installed.
+        SpecError: it is not.
     """
     try:
-        import reasoning_gym
-        from reasoning_gym.factory import DATASETS
+        import reasoning_gym  # noqa: F401 - whether it can be is the question
     except ModuleNotFoundError as error:
         if error.name != "reasoning_gym":
             raise
-        raise ImportError("this needs reasoning-gym: pip install reasoning-gym") from error
+        needed = f"reasoning-gym=={TESTED['reasoning-gym'][1]}"
+        raise SpecError(f"this needs reasoning-gym: pip install {needed}") from error
     note_version("reasoning-gym")
+
+
+def data_set(dataset: str, config: dict[str, Any]) -> Any:
+    """A data set of reasoning-gym.
+
+    Raises:
+        SpecError: there is no such data set, it refuses ``config``, or reasoning-gym is not
+            installed.
+    """
+    need_package()
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
     if dataset == "composite":
         raise SpecError(
             "composite is made of other data sets: leave `dataset` out, and each row's metadata "

@@ -9,7 +9,7 @@ from ...core.errors import SpecError
 from ...core.execution import Execution
 from ...core.rows import RowReward
 from .entry import score_entry, score_problem
-from .problems import made
+from .problems import data_set, need_package
 
 _EVALUATED = frozenset(
     {
@@ -47,8 +47,8 @@ class ReasoningGymReward(RowReward):
         entry: the column of whole entries, in place of ``question``, ``answer`` and ``metadata``.
 
     Raises:
-        SpecError: there is no such data set, with the nearest name; or it refuses ``config``.
-        ImportError: reasoning-gym is not installed.
+        SpecError: there is no such data set, with the nearest name; it refuses ``config``; or
+            reasoning-gym is not installed.
     """
 
     def __init__(
@@ -67,8 +67,10 @@ class ReasoningGymReward(RowReward):
             raise ValueError("reasoning_gym_reward: tag is empty; None for the whole completion")
         if dataset is None and config:
             raise SpecError("config is of one data set, and dataset does not say which")
-        if dataset is not None:
-            made(dataset, dict(config or {}))
+        if dataset is None:
+            need_package()
+        else:
+            data_set(dataset, dict(config or {}))
         self.dataset, self.config, self.tag = dataset, config, tag
         self.completion, self.question, self.answer = completion, question, answer
         self.metadata, self.entry = metadata, entry

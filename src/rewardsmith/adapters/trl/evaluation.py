@@ -1,51 +1,33 @@
 """One batch of TRL's, scored: on this rank, with what the others have where that is needed."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from ...core.errors import ScoreError, SpecError
+from ...core.errors import SpecError
 from ...core.outcome import Status
 from ...core.scores import Scores
 from ..columns import read_by
 from ..scorer import Row, Scorer, numbers
+from .batch import Batch
 from .groups import Window, window
-from .logs import LogExtra, LogMetric, metrics, table, tally
+from .logs import Log, metrics, table, tally
 from .ranks import Ranks
+from .troubles import Trouble, Troubles
 
 Values = list[float | None]
-_NO_COLUMNS = frozenset({"trainer_state", "log_extra", "log_metric", "environments"})
-"""What TRL gives reward functions beside columns."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What TRL calls a reward function with."""
+class _Found:
+    """What a rank found of its own rows."""
 
-    prompts: Sequence[Any]
-    completions: Sequence[Any]
-    completion_ids: Sequence[Any] | None
-    given: Mapping[str, Any]
-    """Data set columns, and what is no column."""
+    values: dict[str, Values]
+    columns: dict[str, list[float]] = field(default_factory=dict)
+    """What :func:`~..scorer.numbers` says; nothing where it has no rows."""
+    troubles: dict[int, Trouble] = field(default_factory=dict)
 
-    def rows(self) -> list[Row]:
-        """The batch by row, under TRL's names.
-
-        Raises:
-            ValueError: a column is not as long as the others.
-        """
-        n = len(self.completions)
-        columns: dict[str, Sequence[Any]] = {"prompt": self.prompts, "completion": self.completions}
-        if self.completion_ids is not None:
-            columns["completion_ids"] = self.completion_ids
-        for name, values in self.given.items():
-            if name not in _NO_COLUMNS and isinstance(values, Sequence) and type(values) is not str:
-                columns[name] = values
-        for name, values in columns.items():
-            if len(values) != n:
-                raise ValueError(f"column {name!r} has {len(values)} rows, not {n} as completions")
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def tally(self) -> tuple[int, dict[str, float]]:
+        return tally(self.columns)
 
 
 @dataclass(frozen=True)
@@ -56,15 +38,16 @@ class Evaluation:
         scorer: the reward, and the caller's policy for rows without a score.
         factors: part -> what its values are multiplied with, for the parts that are asked for.
         num_generations: rows of a group, where equal prompts do not tell.
-        prefix: what stands before the names in the log.
+        log: where what was found is written.
         together: whether ranks wait for each other; every one of them has to call then.
     """
 
     scorer: Scorer
     factors: Mapping[str, float]
     num_generations: int | None
-    prefix: str
+    log: Log
     together: bool
+    troubles: Troubles = field(default_factory=Troubles)
 
     def __call__(self, batch: Batch) -> dict[str, Values]:
         """The values of the batch's rows: the reward's under "", those of the parts by name.
@@ -73,63 +56,77 @@ class Evaluation:
             MissingColumn: the reward needs a column that TRL does not give.
             ScoreError: a row broke and ``missing`` is ``"raise"``, or another rank failed.
             SpecError: groups that are not whole, or lie on ranks that do not wait for each other.
+            TypeError: the completions are tokens, or what the reward reads is no column.
+            ValueError: columns differ in length.
         """
         here = Ranks.here()
         ranks = here if self.together else Ranks()
-        wide = self.scorer.reward.scope != "row"
-        if wide and not self.together and here.count > 1:
+        everybody = self._everybody(batch, here, ranks)
+        found, tallies = ranks.share(
+            lambda: self._found(self._window(batch, everybody, ranks.index)), _Found.tally
+        )
+        self.troubles(found.troubles, len(found.values[""]))
+        extra = table(found.columns, found.troubles)
+        self.log(metrics(tallies), extra, batch.given, alone=here.count > 1 and not self.together)
+        return found.values
+
+    def _everybody(self, batch: Batch, here: Ranks, ranks: Ranks) -> list[list[Row]] | None:
+        """Each rank's rows, where the reward compares rows; else None."""
+        scope = self.scorer.reward.scope
+        if scope == "row":
+            return None
+        if here.count > ranks.count:
             raise SpecError(
-                f"this reward compares rows of a {self.scorer.reward.scope}, which lie on "
-                f"{here.count} ranks, and asynchronous rewards cannot wait for each other: use "
+                f"this reward compares rows of a {scope}, which lie on {here.count} ranks, and "
+                "asynchronous rewards cannot wait for each other: use "
                 "to_trl(..., asynchronous=False)"
             )
-        everybody = ranks.share(lambda: self._sent(batch)) if wide else [[]]
-        results: dict[str, Values] = {}
-        extra: dict[str, list[Any]] = {}
-
-        def work() -> tuple[int, dict[str, float]]:
-            if wide:
-                part = window(everybody, ranks.index, self.scorer, self.num_generations)
-            else:
-                rows = batch.rows()
-                part = Window(rows, None, 0, len(rows))
-            if not part.n:
-                return 0, {}
-            scores = self.scorer(part.rows, part.group)
-            own = slice(part.start, part.start + part.n)
-            self._refuse_broken(scores, own)
-            results.update(self._values(scores, own))
-            columns = {name: values[own] for name, values in numbers(scores).items()}
-            extra.update(table(columns))
-            return tally(columns)
-
-        means = metrics(ranks.share(work))
-        alone = here.count > 1 and not self.together
-        self._log(means, extra, batch.given, alone)
-        return results or {name: [] for name in ("", *self.factors)}
+        return ranks.share(lambda: self._sent(batch), lambda rows: rows)[1]
 
     def _sent(self, batch: Batch) -> list[Row]:
         """The rows with no more in them than other ranks need."""
-        columns = self.scorer.columns
-        read = {columns.get(name, name) for name in read_by(self.scorer.reward)} | {"prompt"}
-        read |= {columns[name] for name in ("group",) if name in columns}
-        heads = read | {path.partition(".")[0] for path in read}
-        return [{k: v if k in heads else None for k, v in row.items()} for row in batch.rows()]
+        heads = self._read() | {"prompt"}
+        return [{k: v if k in heads else None for k, v in r.items()} for r in batch.rows(heads)]
 
-    def _refuse_broken(self, scores: Scores, own: slice) -> None:
-        if self.scorer.missing != "raise":
-            return
-        for row, code in enumerate(scores.status[own].tolist()):
-            if code > Status.ABSTAINED:
-                name = Status(code).name.lower()
-                part, message = scores.errors.get(own.start + row, ("", ""))
-                raise ScoreError(f"{name}: {message}" if message else name, row=row, part=part)
+    def _read(self) -> set[str]:
+        """TRL's columns that the reward reads: by their whole names, and by those before a dot."""
+        columns = self.scorer.columns
+        read = {columns.get(name, name) for name in read_by(self.scorer.reward) - {"group"}}
+        read |= {columns[name] for name in ("group",) if name in columns}
+        return read | {path.partition(".")[0] for path in read}
+
+    def _window(self, batch: Batch, everybody: list[list[Row]] | None, rank: int) -> Window:
+        """The rows that this rank has to score."""
+        if everybody is not None:
+            return window(everybody, rank, self.scorer, self.num_generations)
+        rows = batch.rows(self._read())
+        return Window(rows, None, 0, len(rows))
+
+    def _found(self, part: Window) -> _Found:
+        """Score some rows; what is returned is of this rank's own.
+
+        Raises:
+            ScoreError: a row broke and ``missing`` is ``"raise"``.
+        """
+        if not part.n:
+            return _Found({name: [] for name in ("", *self.factors)})
+        scores = self.scorer(part.rows, part.group)
+        columns = {name: values[part.own] for name, values in numbers(scores).items()}
+        troubles = dict(_troubles(scores, part.own))
+        return _Found(self._values(scores, part.own), columns, troubles)
 
     def _values(self, scores: Scores, own: slice) -> dict[str, Values]:
-        known = scores.scored[own].tolist()
+        whole = Scores.outcome(
+            scores.total()[own],
+            scores.status[own],
+            errors={
+                i - own.start: e for i, e in scores.errors.items() if own.start <= i < own.stop
+            },
+        )
+        given, known = whole.resolve(self.scorer.missing), whole.scored.tolist()
         number = self.scorer.missing if isinstance(self.scorer.missing, float) else None
-        values: dict[str, Values] = {}
-        values[""] = _picked(scores.total()[own].tolist(), known, known, number)
+        has = given.scored.tolist()
+        values = {"": _picked(given.total().tolist(), has, has, None)}
         for name, factor in self.factors.items():
             part = scores.parts[name]
             # In float32, as the reward itself multiplies.
@@ -139,24 +136,13 @@ class Evaluation:
             number = None
         return values
 
-    def _log(
-        self,
-        means: Mapping[str, float],
-        extra: Mapping[str, list[Any]],
-        given: Mapping[str, Any],
-        alone: bool,
-    ) -> None:
-        log_metric: LogMetric | None = given.get("log_metric")
-        log_extra: LogExtra | None = given.get("log_extra")
-        if log_metric is not None:
-            for name, mean in means.items():
-                # Where ranks do not wait for each other TRL averages their numbers, and one NaN
-                # would take the other ranks' along.
-                if not (alone and math.isnan(mean)):
-                    log_metric(self.prefix + name, mean)
-        if log_extra is not None:
-            for name, column in extra.items():
-                log_extra(self.prefix + name, column)
+
+def _troubles(scores: Scores, own: slice) -> Iterator[tuple[int, Trouble]]:
+    """Row -> why it has no score."""
+    for row, code in enumerate(scores.status[own].tolist()):
+        if code != Status.SCORED:
+            part, message = scores.errors.get(own.start + row, ("", ""))
+            yield row, Trouble(Status(code), part, message)
 
 
 def _picked(

@@ -1,19 +1,21 @@
 """``to_trl``: a reward as TRL's reward functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Unpack
 
-from ...core.algebra import WeightedMean
 from ...core.errors import SpecError
 from ...core.reward import Reward
 from ...core.scores import Missing
-from ..scorer import Scorer
+from ..scorer import Options, Scorer
+from ..telling import check_options
 from ..versions import note_version
-from .evaluation import Batch, Evaluation, Values
+from .batch import Batch
+from .evaluation import Evaluation, Values
+from .logs import Log
 from .sharing import Shared
 
-_OWN = {"prompt": "prompt", "completion": "completion", "completion_ids": "completion_ids"}
+_OWN = ("prompt", "completion", "completion_ids")
 """What TRL itself gives is what is scored, whatever a file calls it in data that was labeled."""
 
 
@@ -51,7 +53,7 @@ class RewardFunction:
             MissingColumn: the reward needs a column that is not there.
             ScoreError: a row broke and ``missing`` is ``"raise"``, or another rank failed.
             SpecError: the groups that a reward compares are not whole.
-            TypeError: the completions are tokens.
+            TypeError: the completions are tokens, or what the reward reads is no column.
             ValueError: columns differ in length.
         """
         return self.shared.ask(self.part, Batch(prompts, completions, completion_ids, given))
@@ -82,16 +84,14 @@ def to_trl(
     weighted: bool = True,
     name: str = "total",
     missing: Missing = "missing",
-    columns: Mapping[str, str] | None = None,
     num_generations: int | None = None,
-    executor: Literal["processes", "inline"] = "processes",
-    workers: int = 2,
-    timeout: float | None = 10.0,
+    **options: Unpack[Options],
 ) -> Any:
     """A reward as ``reward_funcs`` of TRL's GRPO, RLOO and asynchronous GRPO trainers.
 
     A row that abstained or broke is None, which TRL leaves out of its group's baseline and gives
-    the advantage 0. Scoring never changes the reward: one that learns is used as it stands.
+    the advantage 0; why it broke is in the completions table and in Python's log. Scoring never
+    changes the reward: one that learns is used as it stands.
 
     Args:
         reward: the reward, or the path of its ``reward.yaml``.
@@ -99,74 +99,61 @@ def to_trl(
             sees them apart. They share one evaluation of a batch.
         asynchronous: functions that TRL awaits; they score in a thread. Several ranks do not wait
             for each other then.
-        weighted: parts come multiplied by their weights, and what TRL adds up is our total. False
-            leaves them alone; then give TRL ``reward_weights=[f.weight for f in functions]``.
+        weighted: parts come multiplied by their weights, and what TRL adds up is our total; leave
+            ``reward_weights`` out then, which would weigh them twice (this cannot be noticed here).
+            False leaves them alone; then give TRL ``reward_weights=[f.weight for f in functions]``.
         name: TRL's name of the reward in logs. Anything but ``"total"`` also stands before the
             names of what is logged here, so that two rewards of one trainer are told apart; parts
             are called ``NAME/PART`` then, and else ``PART``.
         missing: what a row without a score gets: ``"missing"``, None; ``"raise"``, an error where
             it broke; a finite number, itself (of split functions the first carries it).
-        columns: our names: TRL's, beside those of the file. ``prompt``, ``completion`` and
-            ``completion_ids`` are always TRL's own unless they are named here.
-        num_generations: rows of a group, for rewards that compare them; default, neighbors with
-            equal prompts are one group, or where the file names a column ``group``, with equal
-            values there.
-        executor: ``"processes"``, or ``"inline"``: in TRL's process, with nothing to end a row that
-            hangs.
-        workers: processes, on each rank.
-        timeout: seconds that a row may take in one; None waits for ever.
+        num_generations: rows of a group, for rewards that compare them. Without it neighbors with
+            equal values in the column that is our ``group`` are one, or where no column is, with
+            equal prompts; those have to make several groups of several rows.
+        options: see :class:`~..scorer.Options`; on each rank as many workers. ``prompt``,
+            ``completion`` and ``completion_ids`` are always TRL's own unless ``columns`` names
+            them here.
 
     Returns:
         A function, or with ``split`` a list of them; all pickle, together or alone.
 
     Raises:
-        SpecError: the file cannot be read, the reward needs a whole data set, or ``split`` of what
-            is no weighted sum.
-        ValueError: a name that is none, fewer than one generation, a number for ``missing`` with
+        SpecError: the file cannot be read, the reward needs a whole data set, ``split`` of what is
+            no weighted sum, or ``asynchronous`` where it compares whole batches.
+        ValueError: a name that is none, fewer than two generations, a number for ``missing`` with
             ``split`` and without ``weighted``, or what :class:`~..scorer.Scorer` refuses.
-        TypeError: it is neither a reward nor a path.
+        TypeError: it is neither a reward nor a path, or there is no such option.
     """
     note_version("trl")
+    check_options("to_trl", options, to_trl.__kwdefaults__ or ())
     if not name:
         raise ValueError("name is empty, and TRL logs the reward under it")
-    if num_generations is not None and num_generations < 1:
-        raise ValueError(f"num_generations is {num_generations}; a group has at least one row")
-    scorer = Scorer(
-        reward,
-        columns=_OWN | dict(columns or {}),
-        missing=missing,
-        executor=executor,
-        workers=workers,
-        timeout=timeout,
-    )
+    if num_generations is not None and num_generations < 2:
+        raise ValueError(f"num_generations is {num_generations}; a group has at least two rows")
+    scorer = Scorer(reward, missing=missing, own=_OWN, **options)
+    if asynchronous and scorer.reward.scope == "batch":
+        raise SpecError(
+            "this reward compares the rows of a batch, and what TRL asks asynchronously is a piece "
+            "of one (a group, in asynchronous GRPO): use asynchronous=False, in a trainer that "
+            "scores whole batches"
+        )
     weights = _weights(scorer, weighted) if split else {}
     factors = weights if weighted else dict.fromkeys(weights, 1.0)
-    prefix = "" if name == "total" else f"{name}/"
-    evaluation = Evaluation(scorer, factors, num_generations, prefix, together=not asynchronous)
+    log = Log(name)
+    evaluation = Evaluation(scorer, factors, num_generations, log, together=not asynchronous)
     kind = AsyncRewardFunction if asynchronous else RewardFunction
     if not split:
         return kind(Shared(evaluation, [""]), "", name, 1.0)
     shared = Shared(evaluation, list(weights))
     return [
-        kind(shared, part, prefix + part, 1.0 if weighted else weight)
+        kind(shared, part, log.prefix + part, 1.0 if weighted else weight)
         for part, weight in weights.items()
     ]
 
 
 def _weights(scorer: Scorer, weighted: bool) -> dict[str, float]:
     """Part -> weight of the root."""
-    root = scorer.reward
-    if isinstance(root, WeightedMean):
-        raise SpecError(
-            "split=True, and the root is a mean, which divides by the weights of the parts that "
-            "did not abstain, other ones on every row: write it as weighted_sum, or leave out split"
-        )
-    weights = root.coefficients()
-    if not weights:
-        raise SpecError(
-            f"split=True gives TRL the parts of a weighted sum, and the root is {root.label()}: "
-            "leave out split, or make the root a weighted_sum"
-        )
+    weights = scorer.weights()
     if not weighted and isinstance(scorer.missing, float):
         raise ValueError(
             f"missing={scorer.missing:g} stands for the whole reward, and weighted=False gives TRL "

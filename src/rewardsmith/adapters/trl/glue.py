@@ -1,7 +1,11 @@
-"""The files that ``rewardsmith export trl`` writes."""
+"""The files between a ``reward.yaml`` and TRL."""
+
+import json
+
+from ..versions import TESTED
 
 _TRAIN = '''\
-"""Trains a language model under {name} with TRL's GRPOTrainer."""
+"""Trains a language model under REWARD with TRL's GRPOTrainer."""
 
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from rewardsmith.adapters.trl import to_trl
 
-REWARD = Path(__file__).parent / "{reward}"
+REWARD = Path(__file__).resolve().parent / {reward}
 # A model of the hub, or a folder.
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 
@@ -25,13 +29,21 @@ def dataset():
 
 
 def main():
+    generations = 8
+    reward = to_trl(
+        REWARD,
+        # What a row that broke is worth: a number may stand here, or "missing" to leave it out.
+        missing="raise",
+        # Where evaluation generates another number, have a column `group` tell instead.
+        num_generations=generations,
+    )
     trainer = GRPOTrainer(
         model=MODEL,
-        reward_funcs=to_trl(REWARD),
+        reward_funcs=reward,
         train_dataset=dataset(),
         args=GRPOConfig(
             output_dir="run",
-            num_generations=8,
+            num_generations=generations,
             per_device_train_batch_size=8,
             max_completion_length=256,
             log_completions=True,
@@ -45,20 +57,16 @@ if __name__ == "__main__":
     main()
 '''
 _README = """\
-`train.py` trains a language model with TRL under `{reward}`; set its `MODEL` and its data set.
-Install it with `pip install "rewardsmith[language]" trl==1.16.0`.
-Run it with `python train.py`, or on several GPUs with `accelerate launch train.py`.
+`train.py` trains a language model with TRL under `{reward}`; set its `MODEL`, and put the data \
+beside it as `train.jsonl`: `prompt` and the columns that the reward reads.
+Install: `pip install 'rewardsmith[language]' trl=={version}`.
+Run: `python train.py`, or on several GPUs `accelerate launch train.py`.
 """
 
 
 def glue(reward: str) -> dict[str, str]:
-    """File name -> text.
-
-    Args:
-        reward: the path of the ``reward.yaml``, relative to where the files will lie.
-    """
-    name = reward.rpartition("/")[2]
+    """File name -> text; ``reward`` is the path of the reward.yaml from where they will lie."""
     return {
-        "train.py": _TRAIN.format(name=name, reward=reward),
-        "README.md": _README.format(reward=reward),
+        "train.py": _TRAIN.format(reward=json.dumps(reward, ensure_ascii=False)),
+        "README.md": _README.format(reward=reward, version=TESTED["trl"][1]),
     }

@@ -3,13 +3,14 @@
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch.distributed as dist
 
 from ...core.errors import ScoreError
 from ...core.outcome import told
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -27,20 +28,27 @@ class Ranks:
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
 
-    def share(self, work: Callable[[], T]) -> list[T]:
-        """What the work gave on each rank, in their order; all of them have to call this.
+    def share(self, work: Callable[[], T], send: Callable[[T], S]) -> tuple[T, list[S]]:
+        """What the work gave here, and what each rank sends of it; all of them have to call this.
+
+        Args:
+            work: what may fail.
+            send: what the other ranks are to know of it, in their order.
 
         Raises:
             ScoreError: it failed on another rank. On the rank itself, its own error.
         """
         if self.count == 1:
-            return [work()]
+            alone = work()
+            return alone, [send(alone)]
+        result: T | None = None
         sent, error = b"", None
         try:
+            result = work()
             # Here and not in the collective, where what cannot be pickled would leave the others
             # waiting.
-            sent = pickle.dumps(work())
-        except Exception as caught:  # noqa: BLE001 - raised below, once the others have heard of it
+            sent = pickle.dumps(send(result))
+        except BaseException as caught:  # noqa: BLE001 - raised below, once the others have heard
             caught.add_note(f"on rank {self.index} of {self.count}")
             error = caught
         found: list[Any] = [None] * self.count
@@ -50,4 +58,4 @@ class Ranks:
         for rank, (_, failure) in enumerate(found):
             if failure:
                 raise ScoreError(f"rank {rank} of {self.count} {failure}")
-        return [pickle.loads(sent) for sent, _ in found]
+        return cast(T, result), [pickle.loads(sent) for sent, _ in found]

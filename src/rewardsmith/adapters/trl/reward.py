@@ -1,14 +1,15 @@
 """A reward function of TRL as a signal."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from ...core.boundary import is_async, run, score_batch
 from ...core.catalog import method
+from ...core.node import Node
 from ...core.outcome import Outcome, Status
 from ...core.reference import Reference, resolve
 from ...core.reward import Reward
@@ -39,19 +40,29 @@ class TRLReward(Reward):
         columns: the further columns that a function with ``**kwargs`` reads.
         chat: give a prompt or completion that is a text as chat messages, which most of
             ``trl.rewards`` want.
+        scope: what a row's value depends on: the ``"row"`` alone, the other rows of its
+            ``"group"``, or of the ``"batch"`` (a function that subtracts the mean of what it is
+            given, say). Rows of wider scope are never scored apart, and trainers that ask for one
+            row at a time refuse such a reward.
 
     Raises:
         ValueError: an argument that cannot be given by name, ``environments``, which only TRL has,
-            or ``columns`` for a function without ``**kwargs``.
+            ``columns`` for a function without ``**kwargs``, or a scope that is none of those.
     """
 
     def __init__(
-        self, call: Callable[..., Any], columns: Sequence[str] = (), chat: bool = False
+        self,
+        call: Callable[..., Any],
+        columns: Sequence[str] = (),
+        chat: bool = False,
+        scope: Literal["row", "group", "batch"] = "row",
     ) -> None:
         super().__init__()
         note_version("trl")
         if isinstance(call, Reward):
             raise ValueError(f"{call.label()} is a reward already; give TRL's function")
+        if scope not in ("row", "group", "batch"):
+            raise ValueError(f"scope is 'row', 'group' or 'batch', not {scope!r}")
         self.call, self.columns, self.chat = call, list(columns), chat
         parameters = inspect.signature(call).parameters.values()
         self._open = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -67,7 +78,11 @@ class TRLReward(Reward):
             )
         self.required = tuple(dict.fromkeys([*needed, *self.columns]))
         self.optional = tuple(name for name in optional if name not in self.required)
-        self.declare(needs=self.required)
+        self.declare(needs=self.required, scope=scope)
+
+    def branches(self) -> Iterator[tuple[str, Node]]:
+        # It has none; looking for them would ask for `scope`, which is derived from them.
+        return iter(())
 
     def default_name(self) -> str:
         return _title(self.call)
@@ -77,7 +92,7 @@ class TRLReward(Reward):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By reference, as functions are: a file's module has no name elsewhere.
-        return _restored, (Reference.of(self.call), self.columns, self.chat)
+        return _restored, (Reference.of(self.call), self.columns, self.chat, self.scope)
 
     def forward(self, rollouts: Rollouts) -> Scores:
         columns = {
@@ -93,10 +108,10 @@ class TRLReward(Reward):
                 outcomes[row] = 0.0, Status.FAILED, remark
             else:
                 whole.append(row)
-        if whole:
-            given = {name: [_plain(c[row]) for row in whole] for name, c in columns.items()}
-            found = score_batch(self._ask, given, len(whole))
-            for row, outcome in zip(whole, found, strict=True):
+        for names, rows in self._calls(columns, whole):
+            given = {name: [_plain(columns[name][row]) for row in rows] for name in names}
+            found = score_batch(self._ask, given, len(rows))
+            for row, outcome in zip(rows, found, strict=True):
                 outcomes[row] = outcome
         values = torch.tensor([value for value, _, _ in outcomes], dtype=torch.float64)
         status = torch.tensor([int(status) for _, status, _ in outcomes], dtype=torch.int8)
@@ -106,6 +121,23 @@ class TRLReward(Reward):
             if verdict > Status.ABSTAINED
         }
         return Scores.outcome(values, status, errors=errors)
+
+    def _calls(
+        self, columns: Mapping[str, list[Any]], rows: list[int]
+    ) -> list[tuple[tuple[str, ...], list[int]]]:
+        """The columns and the rows of each call.
+
+        Rows without an optional column are called without it: their score is that of the default,
+        whatever their neighbors have. Only rows that are compared have to go together.
+        """
+        if self.scope != "row":
+            names = [n for n in columns if any(columns[n][row] is not MISSING for row in rows)]
+            return [(tuple(names), rows)] if rows else []
+        calls: dict[tuple[str, ...], list[int]] = {}
+        for row in rows:
+            names = [name for name in columns if columns[name][row] is not MISSING]
+            calls.setdefault(tuple(names), []).append(row)
+        return list(calls.items())
 
     def _ask(self, **columns: Any) -> Any:
         given = {_THEIRS.get(name, name): column for name, column in columns.items()}
@@ -168,5 +200,10 @@ async def _awaited(returned: Any) -> Any:
     return await returned
 
 
-def _restored(reference: Reference, columns: Sequence[str], chat: bool) -> TRLReward:
-    return TRLReward(resolve(reference), columns, chat)
+def _restored(
+    reference: Reference,
+    columns: Sequence[str],
+    chat: bool,
+    scope: Literal["row", "group", "batch"],
+) -> TRLReward:
+    return TRLReward(resolve(reference), columns, chat, scope)

@@ -5,33 +5,30 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from typing import Any
 
-from .evaluation import Batch, Evaluation, Values
+from .batch import Batch, Snapshot
+from .evaluation import Evaluation, Values
 
 _OPEN = 8
 """Evaluations that are kept until every part was asked; a trainer has one under way, or a few."""
 
 
-@dataclass(eq=False)
 class _Asked:
-    """An evaluation, and who asked for it; it holds the batch, so that no other takes its place."""
+    """An evaluation, and who asked for it."""
 
-    batch: Batch
-    result: "Future[dict[str, Values]]" = field(default_factory=Future)
-    parts: set[str] = field(default_factory=set)
-
-    def is_of(self, batch: Batch) -> bool:
-        mine = self.batch
-        return mine.completions is batch.completions and mine.prompts is batch.prompts
+    def __init__(self, batch: Batch) -> None:
+        self.batch, self.snapshot = batch, Snapshot(batch)
+        self.result: Future[dict[str, Values]] = Future()
+        self.parts: set[str] = set()
 
 
 class Shared:
     """Evaluates a batch when its first part is asked for; from any thread or event loop.
 
-    A part that is asked for again has the batch evaluated anew. It pickles, without what is under
-    way.
+    A part that is asked for again has the batch evaluated anew, and so has a batch whose columns
+    are not the very ones that were evaluated, or hold something else by now. It pickles, without
+    what is under way.
 
     Args:
         evaluate: what makes the values of all parts.
@@ -63,7 +60,7 @@ class Shared:
     def _asked(self, part: str, batch: Batch) -> tuple[_Asked, bool]:
         """The evaluation of a batch, and whether it is to be begun."""
         with self._lock:
-            found = next((asked for asked in self._open if asked.is_of(batch)), None)
+            found = next((asked for asked in self._open if asked.snapshot.is_of(batch)), None)
             if found is not None and part in found.parts:
                 self._open.remove(found)
                 found = None

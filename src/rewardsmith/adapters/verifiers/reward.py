@@ -14,6 +14,7 @@ from ...core.rollouts import Rollouts
 from ...core.rowcall import RowCall
 from ...core.rows import evaluate_columns, scores_of
 from ...core.scores import Scores
+from ..versions import note_version
 from .standins import ROLES, ask, ask_async
 
 GROUPED = ("completions", "prompts", "answers", "states", "tasks", "infos")
@@ -28,8 +29,9 @@ class VerifiersReward(Reward):
     ``state`` have the columns by attribute and by key; ``trace`` has what was said
     (``last_reply``, ``messages``, ``assistant_messages``, ``transcript`` and so on) and no more;
     ``completion`` and ``prompt`` are chat messages, also where the columns are text. Named scores
-    are added up. None is an abstention, what is no finite number a bad value, an exception a
-    failure.
+    are added up, and the weight of ``@vf.reward(weight=...)`` is multiplied in, as in the total of
+    verifiers. None, or no named score at all, is an abstention, what is no finite number a bad
+    value, an exception a failure.
 
     Args:
         call: the function; sync or async.
@@ -42,9 +44,11 @@ class VerifiersReward(Reward):
 
     def __init__(self, call: Callable[..., Any], columns: Sequence[str] = ("answer",)) -> None:
         super().__init__()
+        note_version("verifiers")
         if isinstance(columns, str):
             raise ValueError(f"columns is {columns!r}; give a list of names")
         self.call, self.columns = call, tuple(columns)
+        self.weight = float(getattr(call, "_vf_weight", 1.0))
         self.takes, defaults = _arguments(call)
         required = ["completion"]
         optional: list[str] = []
@@ -78,16 +82,13 @@ class VerifiersReward(Reward):
             function = ask_async
             timeout = getattr(execution.executor, "timeout", None)
             execution = replace(execution, executor=Together(timeout))
-        options = {"function_": _Named(self.call), "takes_": self.takes}
+        options = {
+            "function_": ByName(self.call),
+            "takes_": self.takes,
+            "weight_": self.weight,
+        }
         call = RowCall(function, tuple(names), keyword=True, options=options)
         return scores_of(evaluate_columns(call, columns, execution, self.optional))
-
-
-class _Named(ByName):
-    """As its base, for a function that is called by keyword."""
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self.call(*arguments, **named)
 
 
 def _arguments(call: Callable[..., Any]) -> tuple[tuple[str, ...], frozenset[str]]:

@@ -9,10 +9,8 @@ from typing import Any
 from ...rules.text import text_of
 from ..fields import fields, plain
 
-Row = dict[str, Any]
 
-
-def row_of_trace(task: Any, trace: Any) -> Row:
+def row_of_trace(task: Any, trace: Any) -> dict[str, Any]:
     """A row of a task's data and a trace (``verifiers.v1``).
 
     Every field of the task is a column. Beside them: ``completion``, the text of the last reply, as
@@ -53,8 +51,8 @@ def _halves(trace: Any) -> tuple[list[Any], list[Any]]:
     return said[:first], said[first:]
 
 
-def row_of_state(state: Any) -> Row:
-    """A row of a state (``verifiers.legacy``, and everything before it).
+def row_of_state(state: Any) -> dict[str, Any]:
+    """A row of a state (``verifiers.legacy``).
 
     Every field of the input and of the task is a column, as are ``answer`` and ``info``. Beside
     them ``prompt`` and ``messages``, the chat before and after the model began, and ``completion``,

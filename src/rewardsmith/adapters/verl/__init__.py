@@ -6,12 +6,14 @@ verl is told by its configuration, and finds everything under this package's nam
     reward.reward_manager.name=RewardManager
     reward.reward_manager.module.path=pkg://rewardsmith.adapters.verl
     +reward.custom_reward_function.reward_kwargs.reward=/path/of/reward.yaml
-    +reward.custom_reward_function.reward_kwargs.missing=0.0
+    +reward.custom_reward_function.reward_kwargs.missing=raise
 
 or, for a reward manager of verl's own, by a function::
 
     reward.custom_reward_function.path=pkg://rewardsmith.adapters.verl
     reward.custom_reward_function.name=compute_score
+
+A sample without a score ends the scoring there, or with ``missing=0.0`` gets that number.
 """
 
 from importlib import import_module

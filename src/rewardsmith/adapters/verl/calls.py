@@ -27,18 +27,19 @@ async def ask_async(*, _verl: Mapping[str, Any], **row: Any) -> Any:
 
 
 def judged(said: Any) -> Any:
-    """The score in what verl's functions return: a number, a dict's ``score``, a tuple's first.
+    """The score in what verl's functions return: a number, a dict's ``score``, a sequence's first.
 
     What else a dict holds becomes the row's reason, as JSON. A dict without a score is returned as
     it is, and is no value.
     """
     if isinstance(said, Mapping) and "score" in said:
         score = judged(said["score"])
+        score = score.item() if getattr(score, "ndim", None) == 0 else score
         rest = {str(key): value for key, value in said.items() if key != "score"}
         if rest and (score is None or isinstance(score, bool | int | float)):
             return Verdict(score, json.dumps(rest, default=str, skipkeys=True))
         return score
-    return said[0] if isinstance(said, tuple) and said else said
+    return said[0] if isinstance(said, list | tuple) and said else said
 
 
 def _arguments(verl: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import shlex
 
+from ..versions import TESTED
+
 _RUN = """\
 #!/usr/bin/env bash
 # Train a model with verl (GRPO on one node) on the reward of {title}.
@@ -13,27 +15,33 @@ model=Qwen/Qwen2.5-0.5B-Instruct  # a name of the Hugging Face hub, or a folder
 train=$here/train.parquet         # rewardsmith.adapters.verl.write_parquet writes such files
 test=$here/test.parquet
 gpus=1
-missing=0.0                       # what a sample without a score gets: a number, or raise
+missing=raise                     # a sample without a score: raise, or a number that it gets
 
 # Absolute, for Ray's workers need not be where you are.
 reward=$here/{reward}
+
+# A value as verl's configuration takes it, whatever is in it.
+quoted() {{
+  local quote="'" escaped="\\\\'"
+  printf "'%s'" "${{1//$quote/$escaped}}"
+}}
 
 overrides=(
   reward.reward_manager.source=importlib
   reward.reward_manager.name=RewardManager
   reward.reward_manager.module.path=pkg://rewardsmith.adapters.verl
-  "+reward.custom_reward_function.reward_kwargs.reward='$reward'"
+  "+reward.custom_reward_function.reward_kwargs.reward=$(quoted "$reward")"
   "+reward.custom_reward_function.reward_kwargs.missing=$missing"
   +reward.custom_reward_function.reward_kwargs.workers=4     # processes that score, for each of:
   reward.num_workers=1                                       # equal samples of one are scored once
   algorithm.adv_estimator=grpo
   algorithm.use_kl_in_reward=False
-  "data.train_files='$train'"
-  "data.val_files='$test'"
+  "data.train_files=$(quoted "$train")"
+  "data.val_files=$(quoted "$test")"
   data.train_batch_size=64
   data.max_prompt_length=512
   data.max_response_length=1024
-  "actor_rollout_ref.model.path='$model'"
+  "actor_rollout_ref.model.path=$(quoted "$model")"
   actor_rollout_ref.actor.optim.lr=1e-6
   actor_rollout_ref.actor.ppo_mini_batch_size=64
   actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=8
@@ -54,9 +62,10 @@ overrides=(
 python -m verl.trainer.main_ppo "${{overrides[@]}}" "$@"
 """
 _README = """\
-A run of verl's trainer whose reward is {reward}; run.sh begins with what is yours to decide.
-Install: pip install 'verl[vllm]==0.9.1' rewardsmith
-Run: bash run.sh, with further overrides of verl's configuration as arguments.
+A run of verl's trainer whose reward is `{reward}`; `run.sh` begins with what is yours to decide.
+Install: `pip install 'verl[vllm]=={version}' 'rewardsmith[language]'`.
+Run: `bash run.sh`, beside `train.parquet` and `test.parquet` (`rewardsmith.adapters.verl.\
+write_parquet` writes such), with further overrides of verl's configuration as arguments.
 """
 
 
@@ -68,5 +77,5 @@ def glue(reward: str) -> dict[str, str]:
     """
     return {
         "run.sh": _RUN.format(reward=shlex.quote(reward), title=reward.rpartition("/")[2]),
-        "README.md": _README.format(reward=reward),
+        "README.md": _README.format(reward=reward, version=TESTED["verl"][1]),
     }

@@ -6,12 +6,12 @@ from typing import Any
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
-from ..batcher import Batcher
-from ..scorer import Row, Scored
-from .asker import asker
+from ..scorer import Row
 from .rows import row_of_item
+from .shared import SampleScorer
 
 _HERE = "rewardsmith.adapters.verl"
+_OWN = ("completion", "completion_ids", "prompt")
 
 
 @register("rewardsmith")
@@ -48,8 +48,7 @@ class RewardManager(RewardManagerBase):  # type: ignore[misc]  # verl has no typ
         reward_model_tokenizer: Any = None,
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
-        self.asker = asker(**options_of(config))
-        self._batcher: Batcher[Row, Scored] = Batcher(self._score)
+        self.scorer = SampleScorer(options_of(config), own=_OWN, prepare=self._decoded)
 
     async def run_single(self, data: Any) -> dict[str, Any]:
         """The score of a ``DataProto``'s last sequence, which verl takes for the whole trajectory.
@@ -62,15 +61,14 @@ class RewardManager(RewardManagerBase):  # type: ignore[misc]  # verl has no typ
             MissingColumn: the reward needs a column that samples do not have.
             ScoreError: the sample has no score, and ``missing`` is ``"raise"``.
         """
-        row = row_of_item(data[len(data) - 1])
-        told = self.asker.told(await self._batcher.ask(row))
+        scored = await self.scorer.ask(row_of_item(data[len(data) - 1]))
+        told = self.scorer.told(scored)
         return {"reward_score": told["score"], "reward_extra_info": told}
 
-    def _score(self, rows: Sequence[Row]) -> list[Scored]:
+    def _decoded(self, rows: Sequence[Row]) -> list[Row]:
         ids = [row["completion_ids"] for row in rows]
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        pairs = zip(rows, texts, strict=True)
-        return self.asker.scorer.each([{**row, "completion": text} for row, text in pairs])
+        return [{**row, "completion": text} for row, text in zip(rows, texts, strict=True)]
 
 
 def options_of(config: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ...core.rowcall import RowCall
 from ...core.rows import evaluate_columns, scores_of
 from ...core.scores import Scores
 from ...core.source import code_digest
+from ..versions import note_version
 from .calls import ask, ask_async
 
 _ANSWERS = ("solution_str", "predict_str", "model_output")
@@ -28,7 +29,7 @@ class VerlReward(Reward):
 
     It is given what its signature takes of ``solution_str`` (in verl's own functions also
     ``predict_str`` or ``model_output``), ``ground_truth``, ``data_source`` and ``extra_info``. It
-    returns a number, a dict with ``score``, or a tuple that begins with the score; the rest of a
+    returns a number, a dict with ``score``, or a sequence that begins with the score; the rest of a
     dict is kept as JSON in ``info["why"]``. None, or a score of None, abstains.
 
     Args:
@@ -55,6 +56,7 @@ class VerlReward(Reward):
         reward_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        note_version("verl")
         if isinstance(call, Reward):
             call = getattr(call, "call", call)
         self.call, self.completion, self.ground_truth = call, completion, ground_truth
@@ -159,7 +161,10 @@ def arguments_of(call: Callable[..., Any], given: Mapping[str, Any]) -> Taken:
 
 
 def _identity(call: Callable[..., Any]) -> dict[str, Any]:
-    """A function as an option: by name, with the digest of its code, so that caches know it."""
+    """A function as an option: by name, with the digest of its code, so that caches know it.
+
+    What was written for verl often asks a judge, and answers of judges are what caches are for.
+    """
     try:
         reference, code = Reference.of(call), code_digest(call)
     except SpecError:

@@ -8,12 +8,12 @@ import numpy as np
 
 def row_of(data_source: Any, solution: Any, ground_truth: Any, extra_info: Any) -> dict[str, Any]:
     """The row of a sample as reward functions get it."""
-    extra = dict(extra_info) if isinstance(extra_info, Mapping) else {}
-    truth = plain(ground_truth)
+    extra = _mapping(without_numpy(extra_info))
+    truth = without_numpy(ground_truth)
     return {
         **extra,
-        "completion": plain(solution),
-        "data_source": plain(data_source),
+        "completion": without_numpy(solution),
+        "data_source": without_numpy(data_source),
         "ground_truth": truth,
         "reward_model": {"ground_truth": truth},
         "extra_info": extra,
@@ -32,7 +32,7 @@ def row_of_item(item: Any) -> dict[str, Any]:
         ``ground_truth``, and by their own names what is in ``extra_info`` and in the fields of
         tools; ``extra_info`` holds those of tools too, as verl's own managers have it.
     """
-    columns = {str(name): plain(value) for name, value in item.non_tensor_batch.items()}
+    columns = {str(name): without_numpy(value) for name, value in item.non_tensor_batch.items()}
     responses = item.batch["responses"]
     length = columns.get("response_len")
     if length is None:
@@ -53,10 +53,17 @@ def row_of_item(item: Any) -> dict[str, Any]:
     return {**extra, **row, "extra_info": extra}
 
 
-def plain(value: Any) -> Any:
-    """A value without numpy's types, which worker processes would have to import."""
+def without_numpy(value: Any) -> Any:
+    """A value without numpy's types, however deep: the same sample is the same in every way in.
+
+    verl's data sets give arrays for lists, and workers would have to import numpy for them.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_numpy(inner) for key, inner in value.items()}
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return without_numpy(value.tolist())
+    if type(value) in (list, tuple):
+        return type(value)(map(without_numpy, value))
     return value.item() if isinstance(value, np.generic) else value
 
 

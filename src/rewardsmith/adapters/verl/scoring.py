@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from ...core.scores import Missing
-from .asker import asker
+from ..scorer import Options
 from .rows import row_of
+from .shared import shared
 
 
 async def compute_score(
@@ -17,12 +18,9 @@ async def compute_score(
     *,
     reward: str | PathLike[str] | None = None,
     missing: Missing | None = None,
-    columns: Mapping[str, str] | None = None,
-    executor: Literal["processes", "inline"] = "processes",
-    workers: int = 2,
-    timeout: float | None = 10.0,
     reward_router_address: Any = None,
     reward_model_tokenizer: Any = None,
+    **options: Unpack[Options],
 ) -> dict[str, float]:
     """The score of one sample, as verl's reward managers ask for it.
 
@@ -38,16 +36,11 @@ async def compute_score(
         extra_info: what else the data says; may be None.
         reward: the path of the ``reward.yaml``; a relative one is looked up in the current folder
             of the process that scores, which need not be the one you started in.
-        missing: what a sample without a score gets: a finite number, or ``"raise"``, which raises
-            there. It has to be given: verl cannot leave a sample out.
-        columns: our names: verl's, where they differ, beside those of the file; a path such as
-            ``extra_info.answer`` names what is inside a column.
-        executor: ``"processes"``, or ``"inline"``: in this process, one after the other, with
-            nothing to end a row that hangs.
-        workers: processes, for each process that verl scores in.
-        timeout: seconds that a row may take in one; None waits for ever.
+        missing: what a sample without a score gets: ``"raise"``, which raises there, or a finite
+            number, and the log says why. It has to be given: verl cannot leave a sample out.
         reward_router_address: verl's; not used.
         reward_model_tokenizer: verl's; not used.
+        options: see :class:`~..scorer.Options`; the workers are those of each process that scores.
 
     Returns:
         ``score``, and for every sample the same keys, all finite numbers: ``status/NAME`` (1 for
@@ -56,21 +49,15 @@ async def compute_score(
     Raises:
         SpecError: no reward is given, its file cannot be read, or it compares samples with each
             other.
-        ValueError: ``missing`` is not given, or an option is none of those above.
+        ValueError: ``missing`` is not given, or an option is none of those there are.
         MissingColumn: the reward needs a column that samples do not have.
         ScoreError: the sample has no score, and ``missing`` is ``"raise"``.
-        TypeError: the response is token ids.
+        TypeError: the response is token ids, or an option that there is not.
     """
-    one = asker(
-        reward,
-        missing=missing,
-        columns=columns,
-        executor=executor,
-        workers=workers,
-        timeout=timeout,
+    scorer = shared(reward=reward, missing=missing, **options)
+    return scorer.told(
+        await scorer.ask(row_of(data_source, solution_str, ground_truth, extra_info))
     )
-    row = row_of(data_source, solution_str, ground_truth, extra_info)
-    return one.told(await one.batcher.ask(row))
 
 
 def compute_score_sync(
@@ -81,23 +68,15 @@ def compute_score_sync(
     *,
     reward: str | PathLike[str] | None = None,
     missing: Missing | None = None,
-    columns: Mapping[str, str] | None = None,
-    executor: Literal["processes", "inline"] = "processes",
-    workers: int = 2,
-    timeout: float | None = 10.0,
     reward_router_address: Any = None,
     reward_model_tokenizer: Any = None,
+    **options: Unpack[Options],
 ) -> dict[str, float]:
     """:func:`compute_score` for managers that call and do not await (``remote``, the legacy ones).
 
-    Only samples that several threads ask for at once are scored together.
+    It takes one sample, waits for its score in the calling thread, and returns and raises what
+    :func:`compute_score` does. Only samples that several threads ask for at once are scored
+    together; in one thread, each has a batch and a trip to a worker of its own.
     """
-    one = asker(
-        reward,
-        missing=missing,
-        columns=columns,
-        executor=executor,
-        workers=workers,
-        timeout=timeout,
-    )
-    return one.told(one.batcher(row_of(data_source, solution_str, ground_truth, extra_info)))
+    scorer = shared(reward=reward, missing=missing, **options)
+    return scorer.told(scorer(row_of(data_source, solution_str, ground_truth, extra_info)))
