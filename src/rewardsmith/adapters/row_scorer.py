@@ -1,5 +1,6 @@
 """A reward for trainers that ask for one row at a time."""
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -13,7 +14,9 @@ from ..core.reward import Reward
 from ..core.scores import Missing
 from .batcher import Batcher
 from .scorer import Options, Row, Scored, Scorer, decided
+from .telling import Unscored
 
+_log = logging.getLogger(__name__)
 ELSEWHERE = "take it out, or train where rows come together (TRL)"
 _Asked: TypeAlias = tuple[Any, Execution | None]
 
@@ -54,6 +57,7 @@ class RowScorer:
         self.missing = policy if leaves_out and policy else decided(missing, trainer)
         self.scorer = Scorer(reward, missing=self.missing, own=own, **options)
         refuse_comparing(self.scorer.reward, trainer, instead)
+        self._unscored = Unscored(_log)
         # Inline is one row after the other: what is not made for threads may be run that way.
         at_once = 1 if self.scorer.inline else 4
         # Of the scorer and not of this: what its threads hold must not keep this alive.
@@ -79,12 +83,14 @@ class RowScorer:
         return await self._batches.ask((row, current()))  # type: ignore[return-value]
 
     def number(self, scored: Scored) -> float:
-        """A row's reward, or what the caller decided that it gets.
+        """A row's reward, or what the caller decided that it gets; the reason for that is logged.
 
         Raises:
             ScoreError: it has none, and no number was decided.
         """
-        return scored.number(self.missing)
+        number = scored.number(self.missing)
+        self._unscored(scored, number)
+        return number
 
     def failed(self, message: str) -> Scored:
         """What a row is that never reached the reward."""

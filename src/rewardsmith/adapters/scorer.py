@@ -5,6 +5,7 @@ likes, and has its own idea of a row without a score. The first two are settled 
 is :meth:`Scored.given`, with which each adapter says it in its trainer's words.
 """
 
+import sys
 import warnings
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class Scorer:
             warnings.warn(
                 f"{reward.label()} learns, and trainers only ask for scores: it is used as it "
                 "stands, and does not learn here",
-                stacklevel=3,
+                stacklevel=_outside(),
             )
         self.reward: Reward = reward.eval()
         self.columns = {o: t for o, t in names.items() if o not in own} | dict(columns or {})
@@ -280,6 +281,17 @@ def numbers(scores: Scores) -> dict[str, list[float]]:
             columns[f"reward/{path}"] = torch.where(part.scored, part.total(), 0.0).tolist()
             columns[f"scored/{path}"] = part.scored.double().tolist()
     return columns
+
+
+def _outside() -> int:
+    """The stack level of whoever called rewardsmith, for a warning of the function that asks."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 def _reward(given: Any) -> Reward:

@@ -109,7 +109,7 @@ def test_why_a_sample_got_the_number_is_told_once(
         asked("broken", "none", "broken", "yes", reward=house / "says.yaml", missing=0.125)
     told = [record.getMessage().partition(" (")[0] for record in caplog.records]
     assert sorted(told) == [
-        "a row without a score gets 0.125: abstained: there is none",
+        "a row without a score gets 0.125: abstained: there is no score",
         "a row without a score gets 0.125: failed: raised OSError: the service is down",
     ]
     assert {record.levelname for record in caplog.records} == {"WARNING"}

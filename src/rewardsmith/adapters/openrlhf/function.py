@@ -19,7 +19,7 @@ from ...core.errors import ScoreError, SpecError
 from ...core.reward import Reward
 from ..row_scorer import RowScorer
 from ..scorer import Options, Scored
-from ..telling import Unscored, check_options
+from ..telling import check_options
 from ..versions import note_version
 from .query import Completions
 from .rows import Rows, Sample
@@ -71,7 +71,6 @@ class RewardFunction:
         _check_part(self.by_row.scorer.reward, score_part)
         self.rows = Rows(self.by_row.scorer, label, Completions(special_tokens, tokenizer))
         self.score_part = score_part
-        self._unscored = Unscored(_log)
 
     def __call__(
         self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]
@@ -116,7 +115,7 @@ class RewardFunction:
         return await self.by_row.ask(sample.values)
 
     def _numbers(self, found: Sequence[Scored]) -> Numbers:
-        rewards = [self._given(one) for one in found]
+        rewards = [self.by_row.number(one) for one in found]
         names = found[0].numbers if found else {}
         logs = {name: [one.numbers[name] for one in found] for name in names}
         scores = rewards
@@ -125,11 +124,6 @@ class RewardFunction:
             columns = zip(logs[f"reward/{part}"], logs[f"scored/{part}"], strict=True)
             scores = [self._part_given(value, known) for value, known in columns]
         return {"rewards": rewards, "scores": scores, "extra_logs": logs}
-
-    def _given(self, one: Scored) -> float:
-        number = self.by_row.number(one)
-        self._unscored(one, number)
-        return number
 
     def _part_given(self, value: float, known: float) -> float:
         missing = self.by_row.missing

@@ -8,11 +8,12 @@ from ...core.outcome import Status
 from ...core.scores import Scores
 from ..columns import read_by
 from ..scorer import Row, Scorer, numbers
+from ..telling import Reason
 from .batch import Batch
 from .groups import Window, window
 from .logs import Log, metrics, table, tally
 from .ranks import Ranks
-from .troubles import Trouble, Troubles
+from .troubles import Troubles
 
 Values = list[float | None]
 
@@ -24,7 +25,7 @@ class _Found:
     values: dict[str, Values]
     columns: dict[str, list[float]] = field(default_factory=dict)
     """What :func:`~..scorer.numbers` says; nothing where it has no rows."""
-    troubles: dict[int, Trouble] = field(default_factory=dict)
+    troubles: dict[int, Reason] = field(default_factory=dict)
 
     def tally(self) -> tuple[int, dict[str, float]]:
         return tally(self.columns)
@@ -137,12 +138,12 @@ class Evaluation:
         return values
 
 
-def _troubles(scores: Scores, own: slice) -> Iterator[tuple[int, Trouble]]:
+def _troubles(scores: Scores, own: slice) -> Iterator[tuple[int, Reason]]:
     """Row -> why it has no score."""
     for row, code in enumerate(scores.status[own].tolist()):
         if code != Status.SCORED:
             part, message = scores.errors.get(own.start + row, ("", ""))
-            yield row, Trouble(Status(code), part, message)
+            yield row, Reason(Status(code), part, message)
 
 
 def _picked(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..scorer import STATUSES
-from .troubles import Trouble
+from ..telling import Reason
 
 LogMetric = Callable[[str, float], Any]
 LogExtra = Callable[[str, list[Any]], Any]
@@ -41,7 +41,7 @@ def metrics(tallies: Iterable[tuple[int, dict[str, float]]]) -> dict[str, float]
     return means
 
 
-def table(columns: Columns, troubles: Mapping[int, Trouble]) -> dict[str, list[Any]]:
+def table(columns: Columns, troubles: Mapping[int, Reason]) -> dict[str, list[Any]]:
     """Columns with an entry for each row: the parts' values, None without one, the status and why.
 
     Args:
@@ -60,7 +60,7 @@ def table(columns: Columns, troubles: Mapping[int, Trouble]) -> dict[str, list[A
     flags = zip(*(columns[f"status/{name}"] for name in names), strict=True)
     made["status"] = [names[row.index(1.0)] for row in flags]
     rows = range(len(made["status"]))
-    made["error"] = [troubles[row].error if row in troubles else None for row in rows]
+    made["error"] = [(troubles[row].error or None) if row in troubles else None for row in rows]
     return made
 
 

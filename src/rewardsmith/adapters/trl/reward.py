@@ -1,7 +1,7 @@
 """A reward function of TRL as a signal."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -9,7 +9,6 @@ import torch
 
 from ...core.boundary import is_async, run, score_batch
 from ...core.catalog import method
-from ...core.node import Node
 from ...core.outcome import Outcome, Status
 from ...core.reference import Reference, resolve
 from ...core.reward import Reward
@@ -79,10 +78,6 @@ class TRLReward(Reward):
         self.required = tuple(dict.fromkeys([*needed, *self.columns]))
         self.optional = tuple(name for name in optional if name not in self.required)
         self.declare(needs=self.required, scope=scope)
-
-    def branches(self) -> Iterator[tuple[str, Node]]:
-        # It has none; looking for them would ask for `scope`, which is derived from them.
-        return iter(())
 
     def default_name(self) -> str:
         return _title(self.call)

@@ -1,6 +1,5 @@
 """One reward as verl asks for it: a sample at a time, a dict of numbers back."""
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
@@ -10,11 +9,10 @@ from typing import Any
 from ...core.errors import SpecError
 from ..row_scorer import RowScorer
 from ..scorer import Row, Scored, decided
-from ..telling import Unscored, check_options
+from ..telling import check_options
 from ..versions import note_version
 
 _WHERE = "+reward.custom_reward_function.reward_kwargs"
-_log = logging.getLogger(__name__)
 
 
 class SampleScorer(RowScorer):
@@ -49,7 +47,6 @@ class SampleScorer(RowScorer):
         except ValueError as error:
             raise ValueError(f"{error} (in verl's configuration {_WHERE}.missing=raise)") from None
         super().__init__(path, "verl", missing=missing, own=own, prepare=prepare, **options)
-        self._unscored = Unscored(_log)
 
     def told(self, scored: Scored) -> dict[str, float]:
         """A score as verl's dict: ``score``, and the numbers of every part.
@@ -57,9 +54,7 @@ class SampleScorer(RowScorer):
         Raises:
             ScoreError: it has none, and ``missing`` is ``"raise"``.
         """
-        number = self.number(scored)
-        self._unscored(scored, number)
-        return {"score": number, **scored.numbers}
+        return {"score": self.number(scored), **scored.numbers}
 
 
 _FURTHER = ("reward", "missing")
