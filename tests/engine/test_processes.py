@@ -803,3 +803,39 @@ def test_a_soak() -> None:
         for found in threads.map(lambda _: processes.run(SCORE, rows), range(4)):
             assert jobs.broken(found) == {}
             assert found.values == [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("how", ["main", "child"])
+def test_a_short_script_ends_without_a_word(tmp_path: Path, how: str) -> None:
+    # Its second worker is still on its way up when the first has answered.
+    script = f"""
+import multiprocessing
+from rewardsmith.core.rowcall import RowCall
+from rewardsmith.engine.processes import Processes
+from tests.engine import jobs
+
+def work():
+    found = Processes(workers=2).run(RowCall(jobs.score, ("x",)), [(2.0,)])
+    assert found.values == [2.0], found
+
+if __name__ == "__main__":
+    if {how == "main"}:
+        work()
+    else:
+        child = multiprocessing.get_context("spawn").Process(target=work)
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+"""
+    (tmp_path / "main.py").write_text(script)
+    root = str(Path(__file__).parents[2])
+    run = subprocess.run(
+        [sys.executable, "main.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (run.returncode, run.stderr) == (0, "")

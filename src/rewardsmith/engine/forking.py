@@ -6,13 +6,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from math import inf
 from multiprocessing import forkserver, process, spawn
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from time import monotonic
 from typing import Any
 
 
 class _Process(ForkServerProcess):
     """A process that does not run the caller's script again: rows travel by name, with its file."""
+
+    last_start = -inf
+    """When one was started, by the monotonic clock; what it comes up with has to stay a while."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing calls it that
@@ -33,6 +38,7 @@ class _Process(ForkServerProcess):
             finally:
                 if daemon is not None:
                     config["daemon"] = daemon
+        _Process.last_start = monotonic()
 
     def terminate(self) -> None:
         """End it, with what its row has started."""
@@ -47,6 +53,11 @@ class _Process(ForkServerProcess):
 
 class _Context(ForkServerContext):
     Process = _Process
+
+
+def last_start() -> float:
+    """When a process was last started, by the monotonic clock."""
+    return _Process.last_start
 
 
 _posing, _starting = threading.Lock(), threading.Lock()

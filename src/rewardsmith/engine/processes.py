@@ -30,7 +30,7 @@ from ..core.outcome import Outcomes
 from ..core.rowcall import RowCall
 from . import worker
 from .batches import Run
-from .forking import context_of, see_to_server
+from .forking import context_of, last_start, see_to_server
 from .watch import Slate
 
 _SETTLE = 0.5
@@ -102,8 +102,9 @@ class Processes:
             if pool is not None:
                 atexit.unregister(self.close)
                 self._at_end.cancel()
-                # A replacement on its way up would miss what the pool takes down.
-                sleep(max(0.0, min(_SETTLE, self.last_kill + _SETTLE - monotonic())))
+                # A worker on its way up would miss what the pool takes down, and say so.
+                since = max(self.last_kill, last_start())
+                sleep(max(0.0, min(_SETTLE, since + _SETTLE - monotonic())))
                 _stop(pool)
 
     def run(self, call: RowCall, rows: Sequence[Row]) -> Outcomes:
@@ -138,8 +139,9 @@ class Processes:
                 self._slots = list(range(256))
                 self._pool = self._new_pool()
                 atexit.register(self.close)
-                # What multiprocessing has started runs no atexit, and waits for its children.
-                self._at_end = util.Finalize(None, self.close, exitpriority=0)
+                # What multiprocessing has started runs no atexit, and waits for its children. Before
+                # the pool's own semaphores go, which a worker on its way up still needs.
+                self._at_end = util.Finalize(None, self.close, exitpriority=100)
             # A worker that ends while it has nothing to do breaks the pool for good.
             elif not self._pool.active:
                 _stop(self._pool)
