@@ -139,8 +139,8 @@ class Processes:
                 self._slots = list(range(256))
                 self._pool = self._new_pool()
                 atexit.register(self.close)
-                # What multiprocessing has started runs no atexit, and waits for its children. Before
-                # the pool's own semaphores go, which a worker on its way up still needs.
+                # What multiprocessing has started runs no atexit, and waits for its children.
+                # Before the pool's semaphores go, which a worker on its way up still needs.
                 self._at_end = util.Finalize(None, self.close, exitpriority=100)
             # A worker that ends while it has nothing to do breaks the pool for good.
             elif not self._pool.active:
