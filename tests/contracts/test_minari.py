@@ -7,8 +7,8 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Text
-from tests.adapters.test_broken_trajectories import refused
-from tests.adapters.test_trajectories import by_episode
+from tests.adapters.files.test_broken_trajectories import refused
+from tests.adapters.files.test_trajectories import by_episode
 
 from rewardsmith.adapters.files.trajectories import Trajectories, write_trajectories
 from rewardsmith.core.rollouts import Rollouts
