@@ -204,7 +204,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         return future.result()
     except BaseException:
-        # An interrupt: nobody waits for it any more.
+        # Whatever it is, an interrupt of the wait above all, nobody waits any more; it is raised on.
         future.cancel()
         raise
 
