@@ -204,7 +204,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         return future.result()
     except BaseException:
-        # Whatever it is, an interrupt of the wait above all, nobody waits any more; it is raised on.
+        # Whatever it is (an interrupt, above all), nobody waits any more; it is raised again.
         future.cancel()
         raise
 
