@@ -1,8 +1,10 @@
 """Advantages: what a policy gradient multiplies."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -18,6 +20,7 @@ class Advantages:
     values: Float[Tensor, "n"] | Float[Tensor, "n t"]
     keep: Bool[Tensor, " n"]
     weight: Float[Tensor, "n t"] | None = None
+    """A factor for each step; 1 if there is none."""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -29,8 +32,26 @@ class Advantages:
         if self.weight is not None and by_step and self.weight.shape != self.values.shape:
             shapes = f"{[*self.values.shape]} and {[*self.weight.shape]}"
             raise ValueError(f"advantages and their weights have the shapes {shapes}")
+        # A sum is finite if all of it is, unless it overflows; that is found out below.
+        if math.isfinite(float(self.values.sum())):
+            return
         finite = self.values.isfinite()
         finite = finite.all(dim=1) if by_step else finite
-        if not bool(finite[self.keep].all()):
-            row = int((self.keep & ~finite).nonzero()[0])
+        broken = self.keep & ~finite
+        if bool(broken.any()):
+            row = int(broken.nonzero()[0])
             raise ValueError(f"row {row} trains on an advantage that is not finite")
+        # What does not train must not turn a sum into NaN either: 0 * inf is NaN.
+        self.values = torch.where(self.values.isfinite(), self.values, 0.0)
+
+    def by_step(self, mask: Bool[Tensor, "n t"]) -> Float[Tensor, "n t"]:
+        """Advantages [N, T] with their weights: 0 where ``mask`` is, and in rows that do not train.
+
+        One number per rollout stands at each of its steps.
+        """
+        values = self.values if self.values.ndim == 2 else self.values[:, None]
+        if self.weight is not None:
+            values = values * self.weight
+        if not bool(self.keep.all()):
+            mask = mask & self.keep[:, None]
+        return values * mask

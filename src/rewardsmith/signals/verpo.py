@@ -3,8 +3,6 @@
 The mathematics is in :mod:`rewardsmith.ops.difficulty`, with the advantages and those by turn.
 """
 
-import sys
-import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -17,6 +15,7 @@ from ..core.catalog import Paper, method
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores, first_errors
+from ..core.warn import warn_caller
 from ..ops.difficulty import (
     Hardness,
     check_beta,
@@ -134,7 +133,7 @@ class VeRPO(Reward):
                 told[row] = shares
         lone = sum(len(group.rows) == 1 and self._before(group) is None for group in groups)
         if lone:
-            _warn(
+            warn_caller(
                 f"verpo: {lone} of {len(groups)} groups have one row with a score, where all tests "
                 "weigh the same; give the rollouts `group`, and several completions of a prompt"
             )
@@ -217,19 +216,3 @@ class VeRPO(Reward):
             names=self.names,
             memory=self.memory,
         )
-
-
-def _warn(message: str) -> None:
-    """Warn of the line that made a reward score.
-
-    How many frames lie between depends on whether it is scored by itself, in a sum or by ``learn``.
-    """
-    own = {__name__.partition(".")[0], "torch", "jaxtyping"}
-    frame = sys._getframe()
-    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in own:
-        frame = frame.f_back
-    seen = frame.f_globals.setdefault("__warningregistry__", {})
-    name, line = frame.f_code.co_filename, frame.f_lineno
-    warnings.warn_explicit(
-        message, UserWarning, name, line, frame.f_globals.get("__name__"), registry=seen
-    )

@@ -1,0 +1,60 @@
+"""Groups of rows, and sums over them: N numbers, on the host, in float64."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+Ids: TypeAlias = Sequence[Hashable] | Tensor | np.ndarray
+"""Who belongs together: any hashables, in any order, as many rows of each as there are."""
+
+
+class Groups:
+    """Rows that share an id, numbered in the order in which the ids appear.
+
+    Sums take one pass whatever the ids are: strings, sparse numbers, groups of unequal size, rows
+    of a group that lie apart. Nothing is allocated by the size of an id.
+
+    Args:
+        ids: one for each row.
+    """
+
+    def __init__(self, ids: Ids) -> None:
+        plain = ids.tolist() if isinstance(ids, Tensor | np.ndarray) else ids
+        seen: dict[Hashable, int] = {}
+        number = seen.setdefault
+        self.index: Int64[np.ndarray, " n"] = np.array(
+            [number(i, len(seen)) for i in plain], dtype=np.int64
+        )
+        self.ids: list[Any] = list(seen)
+        """The id of each group."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def sum(self, values: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " k"]:
+        """Each group's sum."""
+        return np.bincount(self.index, values, len(self.ids))
+
+    def count(self, keep: Bool[np.ndarray, " n"] | None = None) -> Float64[np.ndarray, " k"]:
+        """How many rows each group has, or how many that are kept."""
+        if keep is None:
+            return np.bincount(self.index, None, len(self.ids)).astype(np.float64)
+        return self.sum(keep.astype(np.float64))
+
+    def first(self, keep: Bool[np.ndarray, " n"] | None = None) -> Int64[np.ndarray, " k"]:
+        """Each group's first row, or first row that is kept; of one that keeps none, row 0."""
+        own = np.arange(len(self.index) - 1, -1, -1) if keep is None else keep.nonzero()[0][::-1]
+        rows = np.zeros(len(self.ids), dtype=np.int64)
+        # The last of what is written to a place stays there.
+        rows[self.index[own]] = own
+        return rows
+
+    def ranked(self, values: Float64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Rows sorted by group and, within it, from the largest value to the smallest.
+
+        Rows that tie stay in their order.
+        """
+        return np.lexsort((-values, self.index))

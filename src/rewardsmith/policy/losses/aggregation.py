@@ -1,0 +1,133 @@
+"""From a loss per token to one number: which mean of it an update descends."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...ops.ranks import Ranks, summed
+
+Mode: TypeAlias = Literal[
+    "token-mean",
+    "seq-mean-token-mean",
+    "seq-mean-token-sum",
+    "seq-mean-token-sum-norm",
+    "seq-sum-token-mean",
+    "token-sum",
+]
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """How losses [N, T] become one, over the tokens that ``mask`` marks.
+
+    ========================= ============================ =================================
+    mode                      loss                         as in
+    ========================= ============================ =================================
+    token-mean                sum_it L_it / #tokens        DAPO; TRL ``dapo``, ``bnpo``
+    seq-mean-token-mean       mean_i mean_t L_it           GRPO, GSPO; TRL ``grpo``, ``sapo``
+    seq-mean-token-sum        mean_i sum_t L_it            the policy gradient; TRL ``luspo``
+    seq-mean-token-sum-norm   mean_i sum_t L_it / length   Dr. GRPO; TRL ``dr_grpo``
+    seq-sum-token-mean        sum_i mean_t L_it            DCPO
+    token-sum                 sum_it L_it                  sums over micro-batches
+    ========================= ============================ =================================
+
+    A sequence without a token counts in no mean; a batch without one has the loss 0.
+
+    Where a batch comes in several pieces (micro-batches, ranks), each piece's own mean weighs
+    tokens by the piece that they are in. With the whole batch's ``tokens`` and ``sequences`` as the
+    denominators, the pieces' losses add up to the batch's: :meth:`of_batch` counts them.
+
+    Args:
+        mode: one of the above.
+        tokens: the denominator in the place of the number of tokens here.
+        sequences: likewise, of the number of sequences here that have a token.
+        length: of ``seq-mean-token-sum-norm``, the same number in every update: the most tokens
+            that an answer may have.
+
+    Raises:
+        ValueError: an unknown mode, a denominator that the mode does not have or that is not
+            positive, or no length.
+    """
+
+    mode: Mode = "token-mean"
+    tokens: float | None = None
+    sequences: float | None = None
+    length: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"aggregation {self.mode!r} is none of {', '.join(get_args(Mode))}")
+        for name in ("tokens", "sequences", "length"):
+            value = getattr(self, name)
+            if value is not None and name not in _DENOMINATORS[self.mode]:
+                raise ValueError(f"aggregation {self.mode!r} does not divide by {name}")
+            if value is not None and not value > 0:
+                raise ValueError(f"aggregation: {name} is {value}, it must be positive")
+        if self.mode == "seq-mean-token-sum-norm" and self.length is None:
+            raise ValueError(
+                "aggregation 'seq-mean-token-sum-norm' divides by a fixed length; give the most "
+                "tokens that an answer may have: Aggregation('seq-mean-token-sum-norm', length=...)"
+            )
+
+    @classmethod
+    def of_batch(
+        cls,
+        mode: Mode,
+        mask: Bool[Tensor, "n t"],
+        *,
+        length: float | None = None,
+        ranks: Ranks = None,
+    ) -> "Aggregation":
+        """With the denominators of a whole batch, of which micro-batches are then taken.
+
+        Args:
+            mode: as above.
+            mask: [N, T] the tokens of all micro-batches of this process.
+            length: as above.
+            ranks: processes whose gradients are *averaged*, as data-parallel training does. The
+                denominators are then the mean over ranks, so that averaged gradients are those of
+                the whole batch.
+        """
+        here = torch.stack([mask.sum(), mask.any(dim=1).sum()]).to(torch.float64)
+        tokens, sequences = (summed(here, ranks) / summed(torch.ones_like(here), ranks)).tolist()
+        counts = {"tokens": max(tokens, 1.0), "sequences": max(sequences, 1.0), "length": length}
+        needed = {name: counts[name] for name in _DENOMINATORS[mode]}
+        return cls(mode, **needed)
+
+    def __call__(self, loss: Float[Tensor, "n t"], mask: Bool[Tensor, "n t"]) -> Float[Tensor, ""]:
+        """The loss of these tokens; those that ``mask`` leaves out may be anything but NaN."""
+        here = mask.to(loss.dtype)
+        count = here.sum(dim=1)
+        sums = (loss * here).sum(dim=1)
+        if self.mode == "token-sum":
+            return sums.sum()
+        if self.mode == "token-mean":
+            return sums.sum() / self._or(self.tokens, count.sum())
+        if self.mode.endswith("token-mean"):
+            sums = sums / count.clamp(min=1.0)
+        if self.mode == "seq-sum-token-mean":
+            return sums.sum()
+        mean = sums.sum() / self._or(self.sequences, (count > 0).to(loss.dtype).sum())
+        return mean if self.length is None else mean / self.length
+
+    @staticmethod
+    def _or(given: float | None, counted: Tensor) -> Tensor | float:
+        return counted.clamp(min=1.0) if given is None else given
+
+
+_DENOMINATORS: dict[str, tuple[str, ...]] = {
+    "token-mean": ("tokens",),
+    "seq-mean-token-mean": ("sequences",),
+    "seq-mean-token-sum": ("sequences",),
+    "seq-mean-token-sum-norm": ("sequences", "length"),
+    "seq-sum-token-mean": (),
+    "token-sum": (),
+}
+
+
+def aggregation_of(how: Aggregation | Mode) -> Aggregation:
+    """A mode's name stands for it with its own denominators."""
+    return how if isinstance(how, Aggregation) else Aggregation(how)

@@ -1,0 +1,125 @@
+"""PPO's clipped surrogate, with dual clip, and DAPO's setting of it."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...core.catalog import Paper, method
+from .aggregation import Aggregation, Mode
+from .tokens import PolicyLoss, Tokens, clip_shares, clipped
+
+
+@method(
+    "ppo",
+    kind="loss",
+    paper=Paper("1707.06347", "Proximal Policy Optimization Algorithms", 2017),
+)
+def ppo(
+    logprob: Float[Tensor, "n t"],
+    old_logprob: Float[Tensor, "n t"],
+    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    mask: Bool[Tensor, "n t"],
+    *,
+    clip: float | tuple[float, float] = 0.2,
+    dual_clip: float | None = None,
+    aggregation: Aggregation | Mode = "token-mean",
+    weight: Float[Tensor, "n t"] | None = None,
+) -> PolicyLoss:
+    """``L_t = max(-r A, -clip(r, 1 - e_low, 1 + e_high) A)`` with ``r = pi / pi_old``.
+
+    At ``pi = pi_old`` its gradient is that of ``-A log pi``, up to the aggregation. GRPO's and
+    Dr. GRPO's loss is this one under another aggregation.
+
+    Args:
+        logprob: [N, T] log-probabilities of the policy that is trained.
+        old_logprob: [N, T] of the policy that sampled.
+        advantage: [N] or [N, T].
+        mask: [N, T] the tokens that the policy chose.
+        clip: e, or ``(e_low, e_high)``.
+        dual_clip: where A < 0, the loss is at most ``-dual_clip A`` (Ye et al. 2020), which takes
+            the gradient from ratios above it. verl has 3; TRL's ``delta`` is the same number.
+        aggregation: how tokens become one number.
+        weight: [N, T] a factor for each token's loss, such as importance weights.
+
+    Returns:
+        The loss, and the metrics ``old_kl`` (k1 of the old policy from this one), ``clipped_high``
+        and ``clipped_low`` (shares of tokens).
+
+    Raises:
+        ValueError: shapes that disagree, an advantage that is not finite, a clip outside its range
+            (``0 <= e_low < 1``, ``e_high >= 0``), or a dual clip of at most ``1 + e_high``.
+
+    Source: Schulman et al. 2017, eq. 7; dual clip: Ye et al. 2020 (1912.09729), eq. 5.
+    """
+    return _ppo("ppo", logprob, old_logprob, advantage, mask, clip, dual_clip, aggregation, weight)
+
+
+@method(
+    "dapo",
+    kind="loss",
+    paper=Paper(
+        "2503.14476", "DAPO: An Open-Source LLM Reinforcement Learning System at Scale", 2025
+    ),
+)
+def dapo(
+    logprob: Float[Tensor, "n t"],
+    old_logprob: Float[Tensor, "n t"],
+    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    mask: Bool[Tensor, "n t"],
+    *,
+    clip: tuple[float, float] = (0.2, 0.28),
+    dual_clip: float | None = None,
+    aggregation: Aggregation | Mode = "token-mean",
+    weight: Float[Tensor, "n t"] | None = None,
+) -> PolicyLoss:
+    """:func:`ppo` that clips higher above than below, and means over all tokens of the batch.
+
+    Unlikely tokens can gain more before the bound takes their gradient, and long answers weigh by
+    their tokens. DAPO's two other parts are a sampler and a reward for length.
+
+    Args:
+        logprob: as in :func:`ppo`, like the others.
+        old_logprob: [N, T].
+        advantage: [N] or [N, T].
+        mask: [N, T].
+        clip: ``(e_low, e_high)``.
+        dual_clip: none in the paper; verl has 10 in its recipe.
+        aggregation: for micro-batches, ``Aggregation.of_batch("token-mean", ...)``.
+        weight: [N, T].
+
+    Returns:
+        As :func:`ppo`.
+
+    Raises:
+        ValueError: as :func:`ppo`.
+
+    Source: Yu et al. 2025, eq. 8 to 12.
+    """
+    return _ppo("dapo", logprob, old_logprob, advantage, mask, clip, dual_clip, aggregation, weight)
+
+
+def _ppo(
+    name: str,
+    logprob: Tensor,
+    old_logprob: Tensor,
+    advantage: Tensor,
+    mask: Tensor,
+    clip: float | tuple[float, float],
+    dual_clip: float | None,
+    aggregation: Aggregation | Mode,
+    weight: Tensor | None,
+) -> PolicyLoss:
+    low, high = bounds(name, clip)
+    if dual_clip is not None and not dual_clip > high:
+        raise ValueError(f"{name}: dual_clip is {dual_clip}, it must be above 1 + e_high = {high}")
+    tokens = Tokens(name, logprob, old_logprob, advantage, mask)
+    ratio = tokens.log_ratio.exp()
+    loss = clipped(ratio, tokens.advantage, low, high, dual_clip)
+    return tokens.finish(loss, aggregation, weight, **clip_shares(tokens, ratio, low, high))
+
+
+def bounds(name: str, clip: float | tuple[float, float]) -> tuple[float, float]:
+    """``(1 - e_low, 1 + e_high)``; ValueError outside ``0 <= e_low < 1`` and ``e_high >= 0``."""
+    low, high = clip if isinstance(clip, tuple) else (clip, clip)
+    if not 0.0 <= low < 1.0 or not 0.0 <= high < float("inf"):
+        raise ValueError(f"{name}: clip is {clip}, with 0 <= e_low < 1 and e_high >= 0")
+    return 1.0 - low, 1.0 + high

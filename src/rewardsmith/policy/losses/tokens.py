@@ -1,0 +1,164 @@
+"""What policy losses share: checked tokens, ratios, the clipped surrogate, and their diagnostics.
+
+Losses are minimized. They are plain tensor code without a data-dependent branch: ``torch.compile``
+takes them whole, and then leaves out the one check that reads values (a finite advantage).
+"""
+
+from typing import NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .aggregation import Aggregation, Mode, aggregation_of
+
+Bound: TypeAlias = float | Tensor
+"""A number, or one for each row or token: anything that broadcasts with [N, T]."""
+
+MOST = 20.0
+"""Log-ratios are held within this, so that a ratio stays finite in float32: exp(20) is 5e8."""
+
+
+class PolicyLoss(NamedTuple):
+    """A loss to minimize, and what to watch of it."""
+
+    loss: Float[Tensor, ""]
+    metrics: dict[str, Float[Tensor, ""]]
+    """Detached numbers, on the loss's device."""
+
+
+class Tokens:
+    """Log-probabilities and advantages of N rows of T tokens, in float32 or wider.
+
+    What ``mask`` leaves out is 0 from here on, also where it was -inf or NaN. bfloat16 and float16
+    are widened before anything is subtracted.
+
+    Args:
+        method: which loss this is for.
+        logprob: [N, T] of the policy that is trained; gradients flow through it.
+        old_logprob: [N, T] of the policy that sampled; None for a loss without a ratio.
+        advantage: [N] or [N, T].
+        mask: [N, T] the tokens that the policy chose.
+
+    Raises:
+        ValueError: shapes that do not agree, or an advantage of a marked token that is not finite.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        logprob: Float[Tensor, "n t"],
+        old_logprob: Float[Tensor, "n t"] | None,
+        advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+        mask: Bool[Tensor, "n t"],
+    ) -> None:
+        self.method, self.mask = method, mask.bool()
+        shape = logprob.shape
+        if advantage.ndim == 1:
+            advantage = advantage[:, None].expand(advantage.shape[0], shape[1])
+        given = {"mask": mask, "advantage": advantage}
+        if old_logprob is not None:
+            given["old_logprob"] = old_logprob
+        for name, tensor in given.items():
+            if tensor.shape != shape:
+                raise ValueError(
+                    f"{method}: logprob has the shape {[*shape]}, {name} {[*tensor.shape]}"
+                )
+        self.logprob = self.masked(logprob)
+        self.advantage = self.masked(advantage.detach())
+        if not torch.compiler.is_compiling():
+            self._check_finite()
+        self.log_ratio = (
+            torch.zeros_like(self.logprob)
+            if old_logprob is None
+            else (self.logprob - self.masked(old_logprob.detach())).clamp(-MOST, MOST)
+        )
+        """``log pi - log pi_old`` [N, T], within 20 of 0."""
+
+    def masked(self, tensor: Tensor) -> Tensor:
+        """The same, in float32 or wider, and 0 where the mask is not."""
+        wide = torch.promote_types(tensor.dtype, torch.float32)
+        return torch.where(self.mask, tensor.to(wide), 0.0)
+
+    def mean(self, tensor: Tensor) -> Float[Tensor, "n 1"]:
+        """Each row's mean over its tokens; 0 for a row without one."""
+        count = self.mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.where(self.mask, tensor, 0.0).sum(dim=1, keepdim=True) / count
+
+    def share(self, where: Bool[Tensor, "n t"]) -> Float[Tensor, ""]:
+        """The share of tokens for which something holds."""
+        return (where & self.mask).sum() / self.mask.sum().clamp(min=1)
+
+    @property
+    def sequence_log_ratio(self) -> Float[Tensor, "n t"]:
+        """The row's mean log-ratio at each token, with the token's own gradient (GSPO-token).
+
+        ``sg(mean_t (l - l_old)) + l - sg(l)``: its value is the logarithm of the geometric mean of
+        ratios; descending it moves each token by its own log-probability.
+        """
+        own = self.logprob - self.logprob.detach()
+        return (self.mean(self.log_ratio.detach()) + own).clamp(max=MOST)
+
+    def finish(
+        self,
+        loss: Float[Tensor, "n t"],
+        aggregation: Aggregation | Mode,
+        weight: Tensor | None = None,
+        **metrics: Tensor,
+    ) -> PolicyLoss:
+        """The loss of a loss per token.
+
+        Args:
+            loss: [N, T].
+            aggregation: see :class:`Aggregation`.
+            weight: [N, T] or [N, 1] a factor for each token, such as importance weights; no
+                gradient flows through it.
+            metrics: further numbers to watch.
+        """
+        if weight is not None:
+            loss = loss * self.masked(weight.detach().expand(loss.shape))
+        told = {"old_kl": -self.log_ratio.sum() / self.mask.sum().clamp(min=1), **metrics}
+        value = aggregation_of(aggregation)(loss, self.mask)
+        return PolicyLoss(value, {name: number.detach() for name, number in told.items()})
+
+    def _check_finite(self) -> None:
+        finite = self.advantage.isfinite()
+        if not bool(finite.all()):
+            row, token = (int(i) for i in (~finite).nonzero()[0])
+            raise ValueError(
+                f"{self.method}: row {row} has the advantage {float(self.advantage[row, token])} "
+                f"at token {token}; nothing trains on that"
+            )
+
+
+def clipped(
+    ratio: Float[Tensor, "n t"],
+    advantage: Float[Tensor, "n t"],
+    low: Bound,
+    high: Bound,
+    dual: float | None = None,
+) -> Float[Tensor, "n t"]:
+    """``-min(r A, clip(r, low, high) A)`` [N, T], and where A < 0 at most ``-dual A``.
+
+    Args:
+        ratio: r, at least 0.
+        advantage: A.
+        low: the least ratio that a negative advantage still lowers.
+        high: the greatest ratio that a positive advantage still raises.
+        dual: where A < 0, the ratio from which a token has no gradient (dual clip); None for none.
+    """
+    low, high = (torch.as_tensor(b, dtype=ratio.dtype, device=ratio.device) for b in (low, high))
+    loss = -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
+    if dual is None:
+        return loss
+    return torch.where(advantage < 0, torch.minimum(loss, -dual * advantage), loss)
+
+
+def clip_shares(
+    tokens: Tokens, ratio: Float[Tensor, "n t"], low: Bound, high: Bound
+) -> dict[str, Float[Tensor, ""]]:
+    """The shares of tokens whose gradient a bound cut, above (A > 0) and below (A < 0)."""
+    return {
+        "clipped_high": tokens.share((ratio > high) & (tokens.advantage > 0)),
+        "clipped_low": tokens.share((ratio < low) & (tokens.advantage < 0)),
+    }
