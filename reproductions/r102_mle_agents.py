@@ -77,7 +77,11 @@ from reproductions.record import (
     write,
 )
 
-from rewardsmith.ops.duration import completion_probabilities, completion_weights, duration_weights
+from rewardsmith.policy.advantages.durations import (
+    completion_probabilities,
+    completion_weights,
+    duration_weights,
+)
 from rewardsmith.rules.milestones import grade, mark
 
 OUT = Path(__file__).parent / "results" / "102.json"

@@ -94,12 +94,11 @@ from reproductions.record import (
 )
 
 from rewardsmith.ops.difficulty import (
-    group_normalized,
     local_reward,
     outcome_reward,
-    verpo_advantages,
     weights_of_rates,
 )
+from rewardsmith.policy.advantages import grpo, verpo_advantages
 
 OUT = Path(__file__).parent / "results" / "149.json"
 ARMS = ("outcome", "fraction", "mixed", "weighted", "verpo")
@@ -354,14 +353,13 @@ def advantages(
         rows = marks[group == number]
         local[group == number] = local_reward(rows, weights(arm, rows))
     if arm == "outcome":
-        found = group_normalized(outcome, group)
+        found = grpo(outcome, group, eps=1e-4)
     elif arm == "fraction":
-        found = group_normalized(local, group)
+        found = grpo(local, group, eps=1e-4)
     else:
         found = verpo_advantages(outcome, local, group, beta=beta)
-    if arm == CONTROL:
-        found = found / (1 + beta)
-    return np.asarray(found.float().double().numpy())
+    values = found.values / (1 + beta) if arm == CONTROL else found.values
+    return np.asarray(values.float().double().numpy())
 
 
 def weights(arm: str, marks: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,8 @@ from jaxtyping import install_import_hook
 
 # Checks every jaxtyping annotation of these rooms at run time. It only reaches modules that are
 # imported after it, and pytest loads this file before any test of its worker.
+# Not `policy`: its functions name a wrong shape or option themselves, and torch.compile takes them
+# as they are.
 CHECKED = (
     "rewardsmith.combine",
     "rewardsmith.core",

@@ -113,6 +113,12 @@ ADDED = "added_after_the_verdict final_score_"
         ),
         ("102", f"{ADDED}milestones_double_rate_minus_milestones", "any weight is worth {}"),
         ("102", f"{ADDED}milestones_weighted_minus_milestones_double_rate", "the weight {} beside"),
+        ("132", "effects pass_1_negatives_minus_grpo", "pass@1: {}"),
+        ("132", "effects pass_64_negatives_minus_grpo", "pass@64: {}"),
+        ("145", "effects slope_no_clip_minus_clip", "no clip − clip: {}"),
+        ("145", "flat effects slope_no_clip_minus_clip", "from a flat start: {}"),
+        ("145", "arms clip accuracy_change", "raise accuracy: {} with the clip"),
+        ("145", "arms entropy_only accuracy_change", "for its own sake ({} when"),
         ("149", "effects last_verpo_minus_outcome", "at the end: VeRPO − outcome: {}"),
         ("149", "effects last_verpo_minus_fraction", "− fraction: {}"),
         ("149", "effects last_verpo_minus_mixed", "− the same without weights: {};"),
@@ -170,6 +176,83 @@ def test_the_readme_tells_the_effects_of_the_records(number: str, path: str, tol
             ["arms milestones final_score mean", "arms milestones_none_lost final_score mean"],
         ),
         (
+            "132",
+            "to {:.4f} when the second best saturates (after {:.0f} units of time), and to {:.4f} "
+            "at {:.0f}. It is back where it began at {:.0f}",
+            1,
+            [
+                f"two_stages {name}"
+                for name in (
+                    "best_when_it_does",
+                    "second_best_saturates_at",
+                    "best_is_lowest is",
+                    "best_is_lowest at",
+                    "best_is_back_at",
+                )
+            ],
+        ),
+        (
+            "132",
+            "right answers ({:.3f}, {:.3f}) and right answers among 64 ({:.3f}, {:.3f}, from "
+            "{:.3f} at the start)",
+            1,
+            [
+                *(
+                    f"arms {arm} {name} mean"
+                    for name in ("pass_1", "pass_64")
+                    for arm in ("negatives", "grpo")
+                ),
+                "start pass_64",
+            ],
+        ),
+        (
+            "132",
+            "make up for that ({:.3f}, {:.3f})",
+            1,
+            [f"arms negatives_double {name} mean" for name in ("pass_1", "pass_64")],
+        ),
+        (
+            "132",
+            "still behind ({:.3f}, {:.3f})",
+            1,
+            [f"easier arms {arm} pass_64 mean" for arm in ("negatives", "grpo")],
+        ),
+        (
+            "132",
+            "as far (pass@1 of {:.2f}) a prompt has {:.1f} of them with a probability of 1/64, "
+            "with negatives {:.1f}",
+            1,
+            [
+                "easier arms grpo curve pass_1 3",
+                "easier arms grpo curve in_reach 3",
+                "easier arms negatives curve in_reach 20",
+            ],
+        ),
+        (
+            "145",
+            "falls by {:.0f} % in 100 rollouts of noise with the clip, and by {:.0f} % without it",
+            -100,
+            [f"arms {arm} entropy_change mean" for arm in ("clip", "no_clip")],
+        ),
+        (
+            "145",
+            "the clip cuts more tokens ({:.0f} %, {:.0f} %)",
+            100,
+            ["flat arms clip clipped mean", "arms clip clipped mean"],
+        ),
+        (
+            "145",
+            "(a difference of {:.3f} would",
+            1,
+            ["flat effects slope_no_clip_minus_clip visible_at_80_power"],
+        ),
+        (
+            "145",
+            "a true reward gains {:.2f}, and {:.2f} with a quarter",
+            1,
+            [f"arms {arm} accuracy_change mean" for arm in ("true", "flip_25")],
+        ),
+        (
             "149",
             "pass/fail has learned {:.1f} %, VeRPO {:.1f} %, the same sum with equal weights "
             "{:.1f} %, and the fraction of tests alone {:.1f} %",
@@ -210,7 +293,7 @@ def test_the_readme_tells_the_numbers_of_the_records(
     assert told.format(*values) in section(number)
 
 
-@pytest.mark.parametrize("number", ["102", "149"])
+@pytest.mark.parametrize("number", ["102", "132", "145", "149"])
 def test_the_readme_tells_the_verdict(number: str) -> None:
     assert f"**{found(number, 'verdict')}**" in section(number)
 

@@ -53,6 +53,7 @@ _ROOMS = (
     "audit",
     "combine",
     "learners",
+    "policy",
     "search",
     "signals",
     "studies",
@@ -61,7 +62,18 @@ _ROOMS = (
 )
 
 if TYPE_CHECKING:
-    from . import adapters, audit, combine, learners, search, signals, studies, testbeds, transforms
+    from . import (
+        adapters,
+        audit,
+        combine,
+        learners,
+        policy,
+        search,
+        signals,
+        studies,
+        testbeds,
+        transforms,
+    )
     from .adapters.files.trajectories import Trajectories, write_trajectories
     from .adapters.gymnasium import wrap
     from .core.acting import Step, scan

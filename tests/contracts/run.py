@@ -108,7 +108,9 @@ def tested(name: str, python: Path, contract: dict[str, Any]) -> str:
     """Run a contract's tests in its environment: ``3 passed``, or what went wrong."""
     report = BUILD / f"{name}.xml"
     report.unlink(missing_ok=True)
-    command = [str(python), "-m", "pytest", *OPTIONS, f"--junitxml={report}", contract["tests"]]
+    files = contract["tests"]
+    files = [files] if isinstance(files, str) else files
+    command = [str(python), "-m", "pytest", *OPTIONS, f"--junitxml={report}", *files]
     run = subprocess.run(command, cwd=ROOT, env=environment(), check=False)
     if not report.exists():
         return f"pytest exited with {run.returncode}"

@@ -79,7 +79,7 @@ def test_what_an_entry_tells() -> None:
 def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(SpecError, match="'potential_shapin'; did you mean 'potential_shaping'"):
         find("potential_shapin")
-    with pytest.raises(SpecError, match="unknown method 'zzz'; valid names: bounded, "):
+    with pytest.raises(SpecError, match="unknown method 'zzz'; valid names: amft, "):
         find("zzz")
     assert nearest("x", []) == ""
 

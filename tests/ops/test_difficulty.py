@@ -9,18 +9,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rewardsmith.core.rollouts import Rollouts
-from rewardsmith.core.scores import Scores
 from rewardsmith.ops import difficulty
 from rewardsmith.ops.difficulty import (
     difficulty_weights,
-    group_normalized,
     local_reward,
     outcome_reward,
     pass_rates,
     rates_in_group,
-    returns_to_go,
-    verpo_advantages,
     weights_of_rates,
 )
 
@@ -269,100 +264,7 @@ def test_criteria_may_be_met_in_part() -> None:
     assert outcome_reward(torch.tensor([[1.0, 1.0], [1.0, 0.99]])).tolist() == [1.0, 0.0]
 
 
-# --- advantages -----------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 5), st.integers(2, 8), st.integers(0, 999))
-def test_groups_are_normalized_as_trainers_of_grpo_do_it(k: int, g: int, seed: int) -> None:
-    """k groups of g beside each other, reshaped to a row each: as in TRL's GRPOTrainer."""
-    rewards = torch.from_numpy(np.random.default_rng(seed).integers(0, 3, k * g)).double()
-    mean = rewards.view(-1, g).mean(dim=1).repeat_interleave(g)
-    std = rewards.view(-1, g).std(dim=1).repeat_interleave(g)
-    expected = (rewards - mean) / (std + 1e-4)
-    ids = torch.arange(k).repeat_interleave(g)
-    torch.testing.assert_close(group_normalized(rewards, ids), expected)
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(k * g))
-    torch.testing.assert_close(group_normalized(rewards[order], ids[order]), expected[order])
-
-
-@given(groups(), st.integers(0, 99))
-def test_without_beta_it_is_grpo_on_the_outcome(passed: Tensor, seed: int) -> None:
-    group = torch.from_numpy(np.random.default_rng(seed).integers(0, 3, len(passed)))
-    outcome = outcome_reward(passed)
-    local = local_reward(passed, difficulty_weights(passed))
-    found = verpo_advantages(outcome, local, group, beta=0.0)
-    for k in group.unique():
-        own = outcome[group == k]
-        std = own.std() if len(own) > 1 else torch.tensor(0.0)
-        torch.testing.assert_close(found[group == k], (own - own.mean()) / (std + 1e-4))
-
-
-@given(groups(), st.floats(0, 3))
-def test_advantages_are_the_two_normalized_ones_and_sum_to_0(passed: Tensor, beta: float) -> None:
-    group = torch.arange(len(passed)) % 2
-    outcome = outcome_reward(passed)
-    local = local_reward(passed, difficulty_weights(passed))
-    found = verpo_advantages(outcome, local, group, beta=beta)
-    parts = group_normalized(outcome, group) + beta * group_normalized(local, group)
-    torch.testing.assert_close(found, parts)
-    for k in (0, 1):
-        assert float(found[group == k].sum()) == pytest.approx(0.0, abs=1e-6)
-
-
-def test_numbers_of_an_advantage() -> None:
-    outcome, local = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.5])
-    found = verpo_advantages(outcome, local, torch.tensor([7, 7]), eps=0.0)
-    assert found.tolist() == pytest.approx([1.5 * 0.5**0.5, -1.5 * 0.5**0.5])
-    # Nobody differs, or nobody is there to differ from.
-    assert verpo_advantages(torch.ones(2), torch.ones(2), torch.tensor([0, 1])).tolist() == [0, 0]
-    assert verpo_advantages(torch.ones(3), torch.ones(3), torch.zeros(3).long()).tolist() == [0] * 3
-
-
-def test_turns_lend_to_the_turns_before_them() -> None:
-    local = torch.tensor([[0.5, 0.0, 1.0], [1.0, 0.5, 9.0]])
-    mask = torch.tensor([[True, True, True], [True, True, False]])
-    found = returns_to_go(local, 0.5, mask)
-    assert found.tolist() == [[0.75, 0.5, 1.0], [1.25, 0.5, 0.0]]
-    assert returns_to_go(local, 0.0).tolist() == local.tolist()
-    assert returns_to_go(local[:, :2], 1.0).tolist() == [[0.5, 0.0], [1.5, 0.5]]
-
-
-def test_a_discount_counts_turns_and_not_steps() -> None:
-    """Two turns of two steps each, scored by segments and put back."""
-    spans = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1]])
-    rollouts = Rollouts({"id": [0, 1]}, {"token": torch.zeros(2, 4)}, spans={"turn": spans})
-    scores = Scores.outcome(torch.tensor([0.25, 1.0, 0.5, 0.5])).onto(rollouts, "turn")
-    assert scores.values.tolist() == [[0.0, 0.25, 0.0, 1.0], [0.5, 0.0, 0.0, 0.5]]
-    found = returns_to_go(scores.values, 0.5, scores.at)
-    assert found.tolist() == [[0.0, 0.75, 0.0, 1.0], [0.75, 0.0, 0.0, 0.5]]
-
-
-@given(st.integers(1, 4), st.integers(1, 6), st.floats(0, 1), st.integers(0, 999))
-def test_steps_between_turns_do_not_matter(n: int, t: int, gamma: float, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    local, mask = torch.from_numpy(rng.random((n, t))), torch.from_numpy(rng.random((n, t)) < 0.6)
-    found = returns_to_go(local, gamma, mask)
-    for row in range(n):
-        turns = local[row][mask[row]][None]
-        assert torch.equal(found[row][mask[row]][None], returns_to_go(turns, gamma))
-        assert not found[row][~mask[row]].any()
-
-
-def test_advantages_by_turn() -> None:
-    outcome = torch.tensor([1.0, 0.0, 0.0])
-    mask = torch.tensor([[True, True], [True, False], [True, True]])
-    local = torch.tensor([[0.25, 1.0], [0.5, 77.0], [0.0, 0.25]])
-    group = torch.zeros(3, dtype=torch.int64)
-    found = verpo_advantages(outcome, local, group, beta=0.5, mask=mask, eps=0.0)
-    turns = local[mask].double()
-    expected = torch.zeros(3, 2, dtype=torch.float64)
-    expected[mask] = 0.5 * (turns - turns.mean()) / turns.std()
-    whole = (outcome.double() - outcome.mean()) / outcome.double().std()
-    expected = torch.where(mask, expected + whole[:, None], 0.0)
-    torch.testing.assert_close(found, expected)
-    # One turn each is the same as no turns.
-    flat = verpo_advantages(outcome, local[:, 0], group)
-    torch.testing.assert_close(verpo_advantages(outcome, local[:, :1], group)[:, 0], flat)
+# --- turns ----------------------------------------------------------------------------------------
 
 
 def test_pass_rates_are_over_the_submissions_of_all_turns() -> None:
@@ -415,15 +317,3 @@ def test_options_that_make_no_sense(options: dict[str, object], message: str) ->
 def test_other_refusals() -> None:
     with pytest.raises(ValueError, match="3 weights for 4 tests"):
         local_reward(PASSED, torch.ones(3) / 3)
-    with pytest.raises(ValueError, match=r"gamma is 1\.5"):
-        returns_to_go(torch.zeros(1, 1), 1.5)
-    zeros, group = torch.zeros(2), torch.zeros(2, dtype=torch.int64)
-    for beta in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="beta is"):
-            verpo_advantages(zeros, zeros, group, beta=beta)
-    with pytest.raises(ValueError, match="a mask is of turns"):
-        verpo_advantages(zeros, zeros, group, mask=torch.ones(2, 1, dtype=torch.bool))
-
-
-def test_nobody_to_normalize() -> None:
-    assert group_normalized(torch.zeros(0), torch.zeros(0, dtype=torch.int64)).tolist() == []

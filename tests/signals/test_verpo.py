@@ -22,8 +22,8 @@ from rewardsmith.ops.difficulty import (
     difficulty_weights,
     local_reward,
     outcome_reward,
-    returns_to_go,
 )
+from rewardsmith.policy.advantages import discounted_returns
 from rewardsmith.rules.verdict import Verdict
 from rewardsmith.signals import VeRPO
 from rewardsmith.signals._groups import Reading
@@ -326,7 +326,7 @@ def test_turns_are_scored_by_segments() -> None:
     assert dense.values.tolist() == [[0.0, 0.25, 0.0, 1.0], [0.0, 0.0, 0.0, 0.25]]
     assert dense.at is not None
     assert dense.at.tolist() == [[False, True, False, True]] * 2
-    lent = returns_to_go(dense.values, 0.5, dense.at)
+    lent = discounted_returns(dense.values, dense.at, gamma=0.5)
     assert lent.tolist() == [[0.0, 0.75, 0.0, 1.0], [0.0, 0.125, 0.0, 0.25]]
 
 

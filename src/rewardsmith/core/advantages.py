@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -24,7 +25,7 @@ class Advantages:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.values) != len(self.keep):
+        if self.values.shape[:1] != self.keep.shape:
             raise ValueError(f"{len(self.values)} advantages, {len(self.keep)} keep flags")
         if self.weight is not None and self.weight.shape[:1] != self.keep.shape:
             raise ValueError(f"{len(self.weight)} rows of weights, {len(self.keep)} keep flags")
@@ -32,8 +33,7 @@ class Advantages:
         if self.weight is not None and by_step and self.weight.shape != self.values.shape:
             shapes = f"{[*self.values.shape]} and {[*self.weight.shape]}"
             raise ValueError(f"advantages and their weights have the shapes {shapes}")
-        # A sum is finite if all of it is, unless it overflows; that is found out below.
-        if math.isfinite(float(self.values.sum())):
+        if _finite(self.values):
             return
         finite = self.values.isfinite()
         finite = finite.all(dim=1) if by_step else finite
@@ -41,8 +41,6 @@ class Advantages:
         if bool(broken.any()):
             row = int(broken.nonzero()[0])
             raise ValueError(f"row {row} trains on an advantage that is not finite")
-        # What does not train must not turn a sum into NaN either: 0 * inf is NaN.
-        self.values = torch.where(self.values.isfinite(), self.values, 0.0)
 
     def by_step(self, mask: Bool[Tensor, "n t"]) -> Float[Tensor, "n t"]:
         """Advantages [N, T] with their weights: 0 where ``mask`` is, and in rows that do not train.
@@ -52,6 +50,15 @@ class Advantages:
         values = self.values if self.values.ndim == 2 else self.values[:, None]
         if self.weight is not None:
             values = values * self.weight
-        if not bool(self.keep.all()):
-            mask = mask & self.keep[:, None]
-        return values * mask
+        if bool(self.keep.all()):
+            return values * mask
+        # What does not train may be NaN, of which 0 times is NaN.
+        return torch.where(mask & self.keep[:, None], values, 0.0)
+
+
+def _finite(values: Tensor) -> bool:
+    if values.device.type == "cpu" and values.ndim == 1 and values.dtype != torch.bfloat16:
+        # For N numbers, NumPy is done when an operation of torch begins.
+        return bool(np.isfinite(values.numpy(force=True)).all())
+    # A sum is finite if all of it is; where it overflows, the slow way finds nothing.
+    return math.isfinite(float(values.sum()))

@@ -211,7 +211,7 @@ def schema() -> dict[str, Any]:
     kinds = {
         entry.name: thing
         for entry in methods()
-        if isinstance(thing := find(entry.name), type) and issubclass(thing, Node)
+        if isinstance(thing := find(entry.name), type) and issubclass(thing, Reward)
     }
     node = {
         "type": "object",

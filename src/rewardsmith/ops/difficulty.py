@@ -13,7 +13,7 @@ import warnings
 from typing import Literal, TypeAlias, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Hardness: TypeAlias = Literal["linear", "exp", "constant"]
@@ -146,86 +146,6 @@ def outcome_reward(marks: Marks) -> Float[Tensor, "*g"]:
         ValueError: as :func:`pass_rates` does.
     """
     return (_checked(marks) >= 1.0).all(dim=-1).double()
-
-
-def returns_to_go(
-    local: Float[Tensor, "g t"], gamma: float, mask: Bool[Tensor, "g t"] | None = None
-) -> Float[Tensor, "g t"]:
-    """What a turn's reward lends to the turns before it: ``L_k = R_k + gamma L_(k+1)``.
-
-    Args:
-        local: each turn's local reward, a turn to a column; or dense scores, as ``onto`` puts them
-            on the last step of each turn. A turn is where ``mask`` is, and gamma counts turns.
-        gamma: in [0, 1]; 0 leaves every turn its own.
-        mask: where turns are, such as the ``at`` of dense scores; elsewhere it is 0.
-
-    Raises:
-        ValueError: gamma outside [0, 1].
-    """
-    if not 0.0 <= gamma <= 1.0:
-        raise ValueError(f"gamma is {gamma}, it must lie in [0, 1]")
-    mask = torch.ones_like(local, dtype=torch.bool) if mask is None else mask
-    ahead = local.new_zeros(len(local))
-    returns = torch.zeros_like(local)
-    for t in reversed(range(local.shape[1])):
-        ahead = torch.where(mask[:, t], local[:, t] + gamma * ahead, ahead)
-        returns[:, t] = torch.where(mask[:, t], ahead, 0.0)
-    return returns
-
-
-def group_normalized(
-    values: Float[Tensor, " m"], group: Int64[Tensor, " m"], eps: float = 1e-4
-) -> Float[Tensor, " m"]:
-    """``(r - mean) / (std + eps)`` within each group, as GRPO has it; float64.
-
-    The standard deviation is the unbiased one (of its square); 0 for a group of one.
-    """
-    if len(values) == 0:
-        return values.double()
-    _, index = torch.unique(group, return_inverse=True)
-    count = torch.bincount(index).double()
-    centered = values.double() - (torch.bincount(index, values.double()) / count)[index]
-    square = torch.bincount(index, centered**2)
-    std = (square / (count - 1).clamp(min=1)).sqrt()
-    return centered / (std[index] + eps)
-
-
-def verpo_advantages(
-    outcome: Float[Tensor, " n"],
-    local: Float[Tensor, " n"] | Float[Tensor, "n t"],
-    group: Int64[Tensor, " n"],
-    *,
-    beta: float = 0.5,
-    mask: Bool[Tensor, "n t"] | None = None,
-    eps: float = 1e-4,
-) -> Float[Tensor, " n"] | Float[Tensor, "n t"]:
-    """``A = norm(R_global) + beta norm(R_local)``, each normalized within its group; float64.
-
-    ``beta = 0`` is GRPO on the outcome.
-
-    Args:
-        outcome: R_global of each rollout.
-        local: R_local of each rollout; or of each turn, as it is or :func:`returns_to_go`. Turns
-            are normalized over all turns of the group, and share their rollout's outcome.
-        group: who is compared with whom.
-        beta: the share of the local reward; at least 0.
-        mask: where turns are (of local rewards by turn); elsewhere the advantage is 0.
-        eps: of :func:`group_normalized`.
-
-    Raises:
-        ValueError: a beta that is negative or not finite, or a mask that does not fit.
-    """
-    check_beta(beta)
-    whole = group_normalized(outcome, group, eps)
-    if local.ndim == 1:
-        if mask is not None:
-            raise ValueError("a mask is of turns, and these local rewards are of rollouts")
-        return whole + beta * group_normalized(local, group, eps)
-    mask = torch.ones_like(local, dtype=torch.bool) if mask is None else mask
-    of_turn = group[:, None].expand(local.shape)[mask]
-    turns = torch.zeros_like(local, dtype=torch.float64)
-    turns[mask] = group_normalized(local[mask], of_turn, eps)
-    return torch.where(mask, whole[:, None] + beta * turns, 0.0)
 
 
 def _checked(marks: Tensor) -> Float[Tensor, "*g u"]:

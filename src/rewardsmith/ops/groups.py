@@ -36,21 +36,12 @@ class Groups:
 
     def sum(self, values: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " k"]:
         """Each group's sum."""
-        return np.bincount(self.index, values, len(self.ids))
+        # Of no rows, bincount gives integers.
+        return np.bincount(self.index, values, len(self.ids)).astype(np.float64, copy=False)
 
     def count(self, keep: Bool[np.ndarray, " n"] | None = None) -> Float64[np.ndarray, " k"]:
         """How many rows each group has, or how many that are kept."""
-        if keep is None:
-            return np.bincount(self.index, None, len(self.ids)).astype(np.float64)
-        return self.sum(keep.astype(np.float64))
-
-    def first(self, keep: Bool[np.ndarray, " n"] | None = None) -> Int64[np.ndarray, " k"]:
-        """Each group's first row, or first row that is kept; of one that keeps none, row 0."""
-        own = np.arange(len(self.index) - 1, -1, -1) if keep is None else keep.nonzero()[0][::-1]
-        rows = np.zeros(len(self.ids), dtype=np.int64)
-        # The last of what is written to a place stays there.
-        rows[self.index[own]] = own
-        return rows
+        return np.bincount(self.index, keep, len(self.ids)).astype(np.float64)
 
     def ranked(self, values: Float64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """Rows sorted by group and, within it, from the largest value to the smallest.

@@ -1,6 +1,23 @@
 """From scores to gradients: advantages, policy losses, KL, and weights that move.
 
-Pure functions on tensors; :mod:`rewardsmith.policy.advantages` and
-:mod:`rewardsmith.policy.losses` hold them, :mod:`rewardsmith.policy.estimator` makes an
-``Estimator`` of an advantage function.
+``advantages`` and ``losses`` hold pure functions on tensors, ``estimator`` makes an ``Estimator`` of
+an advantage function, ``kl`` and ``weights`` are modules.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["advantages", "estimator", "imitation", "kl", "losses", "weights"]
+
+if TYPE_CHECKING:
+    from . import advantages, estimator, imitation, kl, losses, weights
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

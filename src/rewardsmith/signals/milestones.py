@@ -43,7 +43,7 @@ class Milestones(Sandboxed):
     sandbox, on what was printed, which it has to take for hostile text; it returns None where that
     is no valid solution, and what it raises fails the row.
 
-    ``info["seconds"]`` of the scores is what :func:`~rewardsmith.ops.duration.duration_weights`
+    ``info["seconds"]`` of the scores is what :func:`~rewardsmith.policy.advantages.durations.duration_weights`
     takes; it is NaN for rows that were cached or equal to another.
 
     Args:

@@ -1,6 +1,7 @@
 """Unit tests weighted by how hard they are for the group at the moment (149, VeRPO).
 
-The mathematics is in :mod:`rewardsmith.ops.difficulty`, with the advantages and those by turn.
+The mathematics is in :mod:`rewardsmith.ops.difficulty`, the advantages of both rewards, by turn too,
+in :mod:`rewardsmith.policy.advantages`.
 """
 
 from collections.abc import Hashable, Mapping
@@ -58,9 +59,10 @@ class VeRPO(Reward):
     and how many of its tests were ``timeouts``.
 
     By turns: score ``rollouts.segments("turn")`` and put the scores back with ``onto``. The pass
-    rates are then over the submissions of all turns; ``returns_to_go`` and ``verpo_advantages`` of
-    :mod:`rewardsmith.ops.difficulty` do the rest. The latter makes advantages of whole rollouts,
-    too: of the parts ``global`` and ``local``, each normalized within its group.
+    rates are then over the submissions of all turns; ``discounted_returns`` and
+    ``verpo_advantages`` of :mod:`rewardsmith.policy.advantages` do the rest. The latter makes
+    advantages of whole rollouts, too: of the parts ``global`` and ``local``, each normalized within
+    its group.
 
     Args:
         tests: the reward that runs the tests.

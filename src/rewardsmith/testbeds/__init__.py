@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
+    "EnumerableLM",
     "Gridworld",
     "HorizonValues",
     "TabularMDP",
@@ -33,6 +34,7 @@ __all__ = [
 
 # Where a name lives, unless in `tabular`.
 _HOMES = {
+    "EnumerableLM": "language",
     "Gridworld": "gridworld",
     "Tomato": "tomato",
     "TomatoEnv": "tomato_env",
@@ -42,6 +44,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from .gridworld import Gridworld, gridworld_mdp
+    from .language import EnumerableLM
     from .tabular import (
         HorizonValues,
         TabularMDP,

@@ -6,7 +6,6 @@ the result is a column that is spread over tokens where it is used.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -60,17 +59,19 @@ class Outcomes:
                 f"{method}: rewards have the shape {[*rewards.shape]}; one number per rollout is "
                 "needed: sum them over steps"
             )
-        n = rewards.shape[0]
-        kept = np.ones(n, dtype=bool) if keep is None else _host(keep).astype(bool)
-        numbers = {"rewards": _host(rewards).astype(np.float64)}
+        numbers = {"rewards": _host(rewards)}
+        self._kind = numbers["rewards"].dtype
         for name, column in (columns or {}).items():
-            numbers[name] = _host(column).astype(np.float64)
-        lengths = {"group": len(group), "keep": len(kept)}
-        for name, length in (lengths | {name: len(of) for name, of in numbers.items()}).items():
+            numbers[name] = _host(column)
+        kept = None if keep is None else _host(keep).astype(bool)
+        n, self._own = len(numbers["rewards"]), slice(None)
+        lengths = {name: len(column) for name, column in numbers.items()}
+        lengths |= {"group": len(group), "keep": n if kept is None else len(kept)}
+        for name, length in lengths.items():
             if length != n:
                 raise ValueError(f"{method}: {n} rewards, {name} has {length} rows")
-        self._own: slice | None = None
         if ranks is not None:
+            kept = np.ones(n, dtype=bool) if kept is None else kept
             ids = group.tolist() if isinstance(group, Tensor | np.ndarray) else list(group)
             parts = gathered((ids, kept, numbers), ranks)
             before = sum(len(part[0]) for part in parts[: rank_of(ranks)])
@@ -80,13 +81,20 @@ class Outcomes:
             numbers = {name: np.concatenate([part[2][name] for part in parts]) for name in numbers}
         self.groups = Groups(group)
         self.index = self.groups.index
-        self.keep: Bool[np.ndarray, " n"] = kept
-        self.everything = bool(kept.all())
-        """Whether all rows are kept."""
-        self.columns = {name: self._checked(name, column) for name, column in numbers.items()}
+        self.everything = kept is None or bool(kept.all())
+        """Whether all rows count."""
+        self.keep: Bool[np.ndarray, " n"] = np.ones(len(self), dtype=bool) if kept is None else kept
+        """The rows that count."""
+        self.columns = {
+            name: self._checked(name, column.astype(np.float64)) for name, column in numbers.items()
+        }
         self.rewards: Numbers = self.columns["rewards"]
-        self.count = self.groups.count(None if self.everything else kept)
-        """How many rows of each group are kept."""
+        self.count: Numbers = self.groups.count(None if self.everything else self.keep)
+        """[K] how many rows of each group are kept."""
+        self._singles = 1.0 in self.count
+        self.deviations: Numbers = self._deviations()
+        """``R - mean_g``; exactly 0 throughout a group whose rewards are all the same."""
+        self._squares = self.groups.sum(self.deviations * self.deviations)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -99,24 +107,25 @@ class Outcomes:
 
     def group_mean(self, values: Numbers) -> Float64[np.ndarray, " k"]:
         """Each group's mean over the rows that are kept; 0 where none is."""
-        return np.asarray(self.groups.sum(self.kept(values)) / np.maximum(self.count, 1.0))
+        count = self.count if self.everything else np.maximum(self.count, 1.0)
+        return np.asarray(self.groups.sum(self.kept(values)) / count)
 
-    @cached_property
-    def deviations(self) -> Numbers:
-        """``R - mean_g``; exactly 0 throughout a group whose rewards are all the same."""
-        first = self.groups.first(None if self.everything else self.keep)
+    def _deviations(self) -> Numbers:
         # Counted from one of the group, rewards that are the same are 0, and so is their mean.
-        away = self.kept(self.rewards - self.rewards[first][self.index])
+        origin = np.zeros(len(self.groups))
+        rows = slice(None) if self.everything else self.keep
+        origin[self.index[rows]] = self.rewards[rows]
+        away = self.kept(self.rewards - origin[self.index])
         return self.kept(away - self.group_mean(away)[self.index])
-
-    @cached_property
-    def _squares(self) -> Float64[np.ndarray, " k"]:
-        return self.groups.sum(self.deviations * self.deviations)
 
     @property
     def constant(self) -> Bool[np.ndarray, " k"]:
         """The groups whose kept rewards are all the same, as are those of one row or none."""
         return np.asarray(self._squares == 0.0)
+
+    def alone(self) -> Bool[np.ndarray, " n"]:
+        """The kept rows that are the only ones of their group."""
+        return np.asarray((self.count == 1.0)[self.index] & self.keep)
 
     def centered(self, baseline: Baseline = "group", singleton: Singleton = "zero") -> Numbers:
         """Rewards without their baseline.
@@ -139,9 +148,9 @@ class Outcomes:
         A warning tells of them.
         """
         self.check("singleton", singleton, ("zero", "reward"))
-        if not (self.count == 1.0).any():
+        if not self._singles:
             return values
-        alone = (self.count == 1.0)[self.index] & self.keep
+        alone = self.alone()
         told = "an advantage of 0" if singleton == "zero" else "their reward as the advantage"
         warn_caller(
             f"{self.method}: {np.count_nonzero(alone)} of {len(self)} rollouts are alone in their "
@@ -172,21 +181,22 @@ class Outcomes:
             kept = self.rewards[self.keep]
             constant = len(kept) <= ddof or bool((kept == kept[0]).all())
             return values if constant else values / (kept.std(ddof=ddof) + eps)
-        spread = self._spread(scale, ddof)
-        return values / np.where(spread == 0.0, 1.0, spread + eps)
+        spread = self._spread(scale, ddof) + eps
+        spread[spread == eps] = 1.0
+        return values / (spread[self.index] if scale == "group" else spread)
 
     def _spread(self, scale: Scale, ddof: int) -> Numbers:
-        squares, count = self._squares, self.count
-        if scale == "group":
-            spread = np.sqrt(squares / np.maximum(count - ddof, 1.0))
+        """[K] of the groups, or [N] of the others of each row."""
+        count, squares = self.count, self._squares
+        if scale == "others":
+            count, total = count[self.index], squares[self.index]
+            # Without one of them, the sum of squares about the mean of the rest.
+            squares = total - self.deviations**2 * count / np.maximum(count - 1.0, 1.0)
+            squares[squares <= _RESIDUE * total] = 0.0
+            ddof = ddof + 1
+        spread = np.sqrt(squares / np.maximum(count - ddof, 1.0))
+        if self._singles:
             spread[count == 1.0] = 1.0
-            return np.asarray(spread[self.index])
-        count, total = count[self.index], squares[self.index]
-        # Without one of them, the sum of squares about the mean of the rest.
-        rest = total - self.deviations**2 * count / np.maximum(count - 1.0, 1.0)
-        spread = np.sqrt(np.maximum(rest, 0.0) / np.maximum(count - 1.0 - ddof, 1.0))
-        spread[rest <= _RESIDUE * total] = 0.0
-        spread[count == 1.0] = 1.0
         return np.asarray(spread)
 
     # --- what comes of it -------------------------------------------------------------------------
@@ -199,16 +209,16 @@ class Outcomes:
             "zero_advantages": 1.0 - np.count_nonzero(values) / max(len(self), 1),
             **metrics,
         }
-        keep = self.keep
-        if self._own is not None:
-            values, keep = values[self._own], keep[self._own]
-        like = self._like
-        kind = like.dtype if like.dtype.is_floating_point else torch.float32
-        return Advantages(
-            torch.from_numpy(values).to(like.device, kind),
-            torch.from_numpy(keep).to(like.device),
-            metrics=told,
-        )
+        own, like = self._own, self._like
+        # Cast before it is a tensor: for N numbers, an operation of torch costs what all else does.
+        kind = self._kind if self._kind.kind == "f" else np.dtype(np.float32)
+        told_values = torch.from_numpy(values[own].astype(kind))
+        told_keep = torch.from_numpy(self.keep[own])
+        if like.dtype == torch.bfloat16:
+            told_values = told_values.bfloat16()
+        if like.device.type != "cpu":
+            told_values, told_keep = told_values.to(like.device), told_keep.to(like.device)
+        return Advantages(told_values, told_keep, metrics=told)
 
     def check(self, option: str, value: str, known: tuple[str, ...]) -> None:
         """ValueError unless an option has a known value."""
@@ -220,9 +230,10 @@ class Outcomes:
         return f"row {row} (group {self.groups.ids[self.index[row]]!r})"
 
     def _checked(self, name: str, numbers: Numbers) -> Numbers:
-        if np.isfinite(numbers).all():
+        finite = np.isfinite(numbers)
+        if finite.all():
             return numbers
-        broken = ~np.isfinite(numbers) & self.keep
+        broken = self.keep & ~finite
         if broken.any():
             row = int(broken.argmax())
             raise ValueError(
@@ -233,6 +244,5 @@ class Outcomes:
 
 
 def _host(numbers: Tensor) -> np.ndarray:
-    numbers = numbers.detach()
     # NumPy has no bfloat16.
-    return (numbers.float() if numbers.dtype == torch.bfloat16 else numbers).cpu().numpy()
+    return (numbers.float() if numbers.dtype == torch.bfloat16 else numbers).numpy(force=True)

@@ -93,15 +93,16 @@ class Aggregation:
         """
         here = torch.stack([mask.sum(), mask.any(dim=1).sum()]).to(torch.float64)
         tokens, sequences = (summed(here, ranks) / summed(torch.ones_like(here), ranks)).tolist()
-        counts = {"tokens": max(tokens, 1.0), "sequences": max(sequences, 1.0), "length": length}
+        # The mean over ranks may be less than 1: four ranks with one sequence each, one of them
+        # masked out. Only a batch without any token has nothing to divide by.
+        counts = {"tokens": tokens or 1.0, "sequences": sequences or 1.0, "length": length}
         needed = {name: counts[name] for name in _DENOMINATORS[mode]}
         return cls(mode, **needed)
 
     def __call__(self, loss: Float[Tensor, "n t"], mask: Bool[Tensor, "n t"]) -> Float[Tensor, ""]:
-        """The loss of these tokens; those that ``mask`` leaves out may be anything but NaN."""
-        here = mask.to(loss.dtype)
-        count = here.sum(dim=1)
-        sums = (loss * here).sum(dim=1)
+        """The loss of these tokens; those that ``mask`` leaves out may be anything."""
+        count = mask.sum(dim=1).to(loss.dtype)
+        sums = torch.where(mask, loss, 0.0).sum(dim=1)
         if self.mode == "token-sum":
             return sums.sum()
         if self.mode == "token-mean":

@@ -108,18 +108,26 @@ def _ppo(
     aggregation: Aggregation | Mode,
     weight: Tensor | None,
 ) -> PolicyLoss:
-    low, high = bounds(name, clip)
-    if dual_clip is not None and not dual_clip > high:
-        raise ValueError(f"{name}: dual_clip is {dual_clip}, it must be above 1 + e_high = {high}")
+    low, high = bounds(name, clip, dual_clip)
     tokens = Tokens(name, logprob, old_logprob, advantage, mask)
     ratio = tokens.log_ratio.exp()
     loss = clipped(ratio, tokens.advantage, low, high, dual_clip)
     return tokens.finish(loss, aggregation, weight, **clip_shares(tokens, ratio, low, high))
 
 
-def bounds(name: str, clip: float | tuple[float, float]) -> tuple[float, float]:
-    """``(1 - e_low, 1 + e_high)``; ValueError outside ``0 <= e_low < 1`` and ``e_high >= 0``."""
-    low, high = clip if isinstance(clip, tuple) else (clip, clip)
+def bounds(
+    name: str, clip: float | tuple[float, float], dual_clip: float | None = None
+) -> tuple[float, float]:
+    """``(1 - e_low, 1 + e_high)``.
+
+    ValueError outside ``0 <= e_low < 1`` and ``e_high >= 0``, or for a dual clip of at most
+    ``1 + e_high``.
+    """
+    low, high = (clip, clip) if isinstance(clip, int | float) else clip
     if not 0.0 <= low < 1.0 or not 0.0 <= high < float("inf"):
         raise ValueError(f"{name}: clip is {clip}, with 0 <= e_low < 1 and e_high >= 0")
+    if dual_clip is not None and not dual_clip > 1.0 + high:
+        raise ValueError(
+            f"{name}: dual_clip is {dual_clip}, it must be above 1 + e_high = {1.0 + high}"
+        )
     return 1.0 - low, 1.0 + high

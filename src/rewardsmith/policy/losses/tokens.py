@@ -4,6 +4,7 @@ Losses are minimized. They are plain tensor code without a data-dependent branch
 takes them whole, and then leaves out the one check that reads values (a finite advantage).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -53,27 +54,23 @@ class Tokens:
         mask: Bool[Tensor, "n t"],
     ) -> None:
         self.method, self.mask = method, mask.bool()
-        shape = logprob.shape
         if advantage.ndim == 1:
-            advantage = advantage[:, None].expand(advantage.shape[0], shape[1])
-        given = {"mask": mask, "advantage": advantage}
+            advantage = advantage[:, None].expand(-1, logprob.shape[-1])
+        given = {"logprob": logprob, "mask": mask, "advantage": advantage}
         if old_logprob is not None:
             given["old_logprob"] = old_logprob
-        for name, tensor in given.items():
-            if tensor.shape != shape:
-                raise ValueError(
-                    f"{method}: logprob has the shape {[*shape]}, {name} {[*tensor.shape]}"
-                )
+        same_shape(method, given)
         self.logprob = self.masked(logprob)
         self.advantage = self.masked(advantage.detach())
         if not torch.compiler.is_compiling():
             self._check_finite()
+        self._sampled = old_logprob is not None
         self.log_ratio = (
             torch.zeros_like(self.logprob)
             if old_logprob is None
             else (self.logprob - self.masked(old_logprob.detach())).clamp(-MOST, MOST)
         )
-        """``log pi - log pi_old`` [N, T], within 20 of 0."""
+        """``log pi - log pi_old`` [N, T], within 20 of 0; 0 without an old policy."""
 
     def masked(self, tensor: Tensor) -> Tensor:
         """The same, in float32 or wider, and 0 where the mask is not."""
@@ -96,8 +93,9 @@ class Tokens:
         ``sg(mean_t (l - l_old)) + l - sg(l)``: its value is the logarithm of the geometric mean of
         ratios; descending it moves each token by its own log-probability.
         """
-        own = self.logprob - self.logprob.detach()
-        return (self.mean(self.log_ratio.detach()) + own).clamp(max=MOST)
+        # Of the ratio that is held within 20, so that a token at -inf is not NaN for its whole row.
+        own = self.log_ratio - self.log_ratio.detach()
+        return self.mean(self.log_ratio.detach()) + own
 
     def finish(
         self,
@@ -113,13 +111,15 @@ class Tokens:
             aggregation: see :class:`Aggregation`.
             weight: [N, T] or [N, 1] a factor for each token, such as importance weights; no
                 gradient flows through it.
-            metrics: further numbers to watch.
+            metrics: further numbers to watch, beside ``old_kl`` (k1 of the old policy from this
+                one) where there is an old policy.
         """
         if weight is not None:
             loss = loss * self.masked(weight.detach().expand(loss.shape))
-        told = {"old_kl": -self.log_ratio.sum() / self.mask.sum().clamp(min=1), **metrics}
+        if self._sampled:
+            metrics["old_kl"] = -self.log_ratio.sum() / self.mask.sum().clamp(min=1)
         value = aggregation_of(aggregation)(loss, self.mask)
-        return PolicyLoss(value, {name: number.detach() for name, number in told.items()})
+        return PolicyLoss(value, {name: number.detach() for name, number in metrics.items()})
 
     def _check_finite(self) -> None:
         finite = self.advantage.isfinite()
@@ -128,6 +128,16 @@ class Tokens:
             raise ValueError(
                 f"{self.method}: row {row} has the advantage {float(self.advantage[row, token])} "
                 f"at token {token}; nothing trains on that"
+            )
+
+
+def same_shape(method: str, tensors: Mapping[str, Tensor]) -> None:
+    """ValueError unless all have the first one's shape."""
+    (first, like), *rest = tensors.items()
+    for name, tensor in rest:
+        if tensor.shape != like.shape:
+            raise ValueError(
+                f"{method}: {first} has the shape {[*like.shape]}, {name} {[*tensor.shape]}"
             )
 
 

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..core.advantages import Advantages
-from ..core.catalog import Paper, method
+from ...core.advantages import Advantages
+from ...core.catalog import Paper, method
 
 DurationMode: TypeAlias = Literal["cutoff", "steady"]
 Baseline: TypeAlias = Literal["centered", "learned"]
@@ -159,7 +159,7 @@ def completion_shares(
 
 @method(
     "duration_weight",
-    kind="loss",
+    kind="advantage",
     seed=102,
     paper=Paper(
         "2509.01684", "Reinforcement Learning for Machine Learning Engineering Agents", 2025

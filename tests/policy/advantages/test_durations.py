@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
 from rewardsmith.core.advantages import Advantages
-from rewardsmith.ops.duration import (
+from rewardsmith.policy.advantages.durations import (
     completion_probabilities,
     completion_shares,
     completion_weights,

@@ -1,0 +1,294 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewardsmith.policy.weights import ConvergenceWeights, SoftmaxWeights
+
+QUICK = {"short": 4, "long": 8, "inertia": 0.0}
+
+
+def fed(weights, series):
+    for step in zip(*series.values(), strict=True):
+        weights.observe(dict(zip(series, step, strict=True)))
+    return weights.weights()
+
+
+def noise(seed, n=12):
+    return np.random.default_rng(seed).uniform(0.2, 0.8, n).tolist()
+
+
+# --- recap ----------------------------------------------------------------------------------------
+
+
+def test_weights_are_uniform_until_enough_was_observed():
+    series = {"a": noise(0), "b": noise(1), "c": [0.5] * 12}
+    weights = ConvergenceWeights(series, **QUICK)
+    for step in list(zip(*series.values(), strict=True))[:7]:
+        weights.observe(dict(zip(series, step, strict=True)))
+        assert weights.weights() == {"a": 1.0, "b": 1.0, "c": 1.0}
+    weights.observe({name: of[7] for name, of in series.items()})
+    assert weights.weights() != {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def test_the_formula_by_hand():
+    a, b = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], [0.3, 0.5, 0.3, 0.5, 0.3, 0.5, 0.3, 0.4]
+    weights = fed(
+        ConvergenceWeights("ab", temperature=0.5, instability=2.0, **QUICK), {"a": a, "b": b}
+    )
+    scores = []
+    for rewards in (a, b):
+        x = (max(rewards) - np.array(rewards)) / (max(rewards) - min(rewards))
+        scores.append(x[-4:].mean() / x.mean() + 2.0 * x[-4:].std() / x[-4:].mean())
+    share = np.exp(np.array(scores) / 0.5)
+    expected = 2 * share / share.sum()
+    assert [weights["a"], weights["b"]] == pytest.approx(expected.tolist(), rel=1e-12)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), st.floats(0.01, 100.0))
+def test_weights_have_no_unit_no_order_and_sum_to_the_number_of_objectives(seed, unit):
+    series = {"a": noise(seed), "b": noise(seed + 1), "c": noise(seed + 2)}
+    plain = fed(ConvergenceWeights(series, **QUICK), series)
+    assert sum(plain.values()) == pytest.approx(3.0, rel=1e-12)
+    turned = {name: series[name] for name in "cab"}
+    assert fed(ConvergenceWeights(turned, **QUICK), turned) == pytest.approx(plain, rel=1e-9)
+    scaled = {name: [unit * r for r in of] for name, of in series.items()}
+    assert fed(ConvergenceWeights(scaled, **QUICK), scaled) == pytest.approx(plain, rel=1e-6)
+    losses = {name: [-unit * r for r in of] for name, of in series.items()}
+    of_losses = fed(ConvergenceWeights(series, losses=list("abc"), **QUICK), losses)
+    assert of_losses == pytest.approx(plain, rel=1e-6)
+
+
+def test_series_that_are_the_same_weigh_the_same():
+    weights = fed(ConvergenceWeights("ab", **QUICK), {"a": noise(3), "b": noise(3)})
+    assert weights == {"a": 1.0, "b": 1.0}
+
+
+def test_an_objective_that_is_done_weighs_the_least_and_a_volatile_one_the_most():
+    done = [0.1, 0.5, 0.9, *[0.995, 0.996] * 6]
+    slow, wild = [0.1 + 0.001 * i for i in range(15)], [0.1, 0.9, 0.15] * 5
+    series = {"done": done, "constant": [0.7] * 15, "slow": slow, "wild": wild}
+    for best in (None, {"done": 1.0}):
+        weights = fed(ConvergenceWeights(series, best=best, **QUICK), series)
+        assert weights["done"] == weights["constant"] < weights["slow"] < weights["wild"]
+
+
+def test_an_objective_that_never_moves_weighs_more_if_there_is_more_to_gain():
+    series = {"never": [0.0] * 12, "done": [1.0] * 12}
+    assert fed(ConvergenceWeights(series, **QUICK), series) == {"never": 1.0, "done": 1.0}
+    best = {"never": 1.0, "done": 1.0}
+    weights = fed(ConvergenceWeights(series, best=best, **QUICK), series)
+    assert weights["never"] == pytest.approx(2 * math.e / (1 + math.e))
+
+
+def test_one_that_still_climbs_near_its_best_is_not_done():
+    # The range is 0 to 1 and x is below 0.05 in both; one of them moves by 0.005 a step.
+    still = [0.0, 0.5, 0.9, 0.98, *[0.97] * 8]
+    climbs = [0.0, 0.5, 0.9, 0.98, *[0.96 + 0.005 * i for i in range(8)]]
+    series = {"still": still, "climbs": climbs}
+    best = dict.fromkeys(series, 1.0)
+    options = {"best": best, "instability": 0.0, **QUICK}
+    weights = fed(ConvergenceWeights(series, **options), series)
+    assert weights["climbs"] > weights["still"]
+    apart = fed(ConvergenceWeights(series, slope=0.01, **options), series)
+    assert apart == {"still": 1.0, "climbs": 1.0}
+
+
+def test_a_great_temperature_and_a_lone_objective_leave_weights_at_1():
+    series = {"a": noise(0), "b": [0.5] * 12}
+    hot = fed(ConvergenceWeights(series, temperature=1e12, **QUICK), series)
+    assert hot == pytest.approx({"a": 1.0, "b": 1.0}, abs=1e-9)
+    assert fed(ConvergenceWeights(["a"], **QUICK), {"a": noise(0)}) == {"a": 1.0}
+
+
+def test_inertia_averages_over_steps():
+    series = {"a": noise(0, 8), "b": noise(1, 8)}
+    quick = fed(ConvergenceWeights(series, **QUICK), series)
+    slow = fed(ConvergenceWeights(series, **{**QUICK, "inertia": 0.9}), series)
+    assert slow["a"] == pytest.approx(0.9 + 0.1 * quick["a"])
+
+
+def test_a_step_with_nan_is_left_out_and_told_of():
+    weights, other = (ConvergenceWeights("ab", **QUICK) for _ in range(2))
+    for i, (a, b) in enumerate(zip(noise(0), noise(1), strict=True)):
+        weights.observe({"a": a, "b": b})
+        other.observe({"a": a, "b": b})
+        if i == 5:
+            with pytest.warns(UserWarning, match="a step is left out, objective 'b' is nan"):
+                other.observe({"a": 0.9, "b": math.nan})
+    assert weights.weights() == other.weights()
+    assert weights.state() == other.state()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"losses": ["c"]}, "recap: unknown name 'c'"),
+        ({"best": {"aa": 1.0}}, "recap: unknown name 'aa'"),
+        ({"short": 1}, "recap: short is 1 and long 50"),
+        ({"short": 60}, "recap: short is 60 and long 50"),
+        ({"temperature": 0.0}, r"recap: temperature is 0\.0, it must be positive"),
+        ({"noise": math.nan}, "recap: noise is nan"),
+        ({"inertia": 1.0}, r"recap: inertia is 1\.0, from 0 to below 1"),
+        ({"instability": -1.0}, r"instability -1\.0"),
+    ],
+)
+def test_bad_options_of_recap_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ConvergenceWeights("ab", **options)
+
+
+def test_bad_observations_of_recap_are_named():
+    weights = ConvergenceWeights(["reward", "replay"], losses=["replay"], best={"reward": 1.0})
+    with pytest.raises(ValueError, match="recap: objective 'replay' was not observed"):
+        weights.observe({"reward": 0.5})
+    with pytest.raises(ValueError, match="recap: unknown name 'repla'; did you mean 'replay'"):
+        weights.observe({"reward": 0.5, "repla": 1.0})
+    with pytest.raises(ValueError, match=r"'reward' is 1\.5, better than its best 1\.0"):
+        weights.observe({"reward": 1.5, "replay": 1.0})
+
+
+# --- rulereasoner ---------------------------------------------------------------------------------
+
+
+def test_shares_are_a_softmax_of_the_shortfall():
+    weights = SoftmaxWeights("abc", target=0.8, temperature=0.5)
+    assert weights.weights() == pytest.approx(dict.fromkeys("abc", 1 / 3))
+    weights.observe({"a": 0.2, "b": 0.7, "c": 0.9})
+    share = np.exp(np.array([0.6, 0.1, 0.0]) / 0.5)
+    share /= share.sum()
+    assert list(weights.weights().values()) == pytest.approx(share.tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("decay", "ages"), [("harmonic", [1, 1 / 2, 1 / 3]), ("geometric", [1, 0.5, 0.25])]
+)
+def test_older_steps_count_less_and_a_domain_by_the_steps_that_have_it(decay, ages):
+    weights = SoftmaxWeights("ab", temperature=1.0, memory=3, decay=decay)
+    for step in ({"a": 1.0, "b": 1.0}, {"a": 0.1}, {"a": 0.2, "b": 0.4}, {"a": 0.6, "b": 0.9}):
+        weights.observe(step)
+    a = np.average([0.6, 0.2, 0.1], weights=ages)
+    b = np.average([0.9, 0.4], weights=ages[:2])
+    expected = 1 / (1 + math.exp(a - b))
+    assert weights.weights()["a"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_domain_that_is_new_looks_no_better_than_it_is():
+    weights = SoftmaxWeights("ab")
+    for _ in range(3):
+        weights.observe({"a": 0.5})
+    weights.observe({"a": 0.5, "b": 0.5})
+    assert weights.weights() == pytest.approx({"a": 0.5, "b": 0.5})
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abcd"), st.floats(0.0, 1.0), max_size=4), max_size=8),
+    st.floats(0.0, 0.24),
+    st.floats(0.01, 10.0),
+)
+def test_shares_sum_to_1_and_keep_the_floor(steps, floor, temperature):
+    weights = SoftmaxWeights("abcd", floor=floor, temperature=temperature)
+    for step in steps:
+        weights.observe(step)
+        told = weights.weights()
+        assert sum(told.values()) == pytest.approx(1.0, abs=1e-12)
+        assert all(share >= floor - 1e-12 for share in told.values())
+
+
+def test_a_domain_outside_the_memory_keeps_its_share():
+    weights = SoftmaxWeights("abc", memory=2)
+    weights.observe({"a": 0.0, "b": 0.9, "c": 0.5})
+    weights.observe({"b": 0.1, "c": 0.9})
+    before = weights.weights()["a"]
+    for step in ({"b": 0.2, "c": 0.3}, {}, {"b": 0.2, "c": 0.3}):
+        weights.observe(step)
+    assert weights.weights()["a"] == pytest.approx(before, rel=1e-12)
+    assert weights.weights()["b"] > weights.weights()["c"]
+
+
+def test_temperatures_far_out_are_uniform_and_the_furthest_behind():
+    step = {"a": 0.3, "b": 0.2, "c": 0.9}
+    for temperature, expected in ((1e9, [1 / 3] * 3), (1e-4, [0.0, 1.0, 0.0])):
+        weights = SoftmaxWeights("abc", temperature=temperature)
+        weights.observe(step)
+        assert list(weights.weights().values()) == pytest.approx(expected, abs=1e-8)
+
+
+def test_shortfalls_that_are_the_same_share_alike_also_above_the_target():
+    weights = SoftmaxWeights("abc", target=0.5)
+    weights.observe({"a": 0.5, "b": 0.7, "c": 1.0})
+    assert weights.weights() == pytest.approx(dict.fromkeys("abc", 1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": 1.2}, r"rulereasoner: target is 1\.2, it must be from 0 to 1"),
+        ({"temperature": 0.0}, r"rulereasoner: temperature is 0\.0"),
+        ({"memory": 0}, "rulereasoner: memory is 0"),
+        ({"floor": 0.5}, r"floor is 0\.5; 2 domains leave room for less than 0\.5"),
+        ({"floor": -0.1}, r"rulereasoner: floor is -0\.1"),
+        ({"decay": "linear"}, "rulereasoner: decay is 'linear', not harmonic or geometric"),
+    ],
+)
+def test_bad_options_of_rulereasoner_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        SoftmaxWeights("ab", **options)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_a_reward_outside_0_to_1_is_named(value):
+    with pytest.raises(ValueError, match=r"domain 'b' has the mean reward .*, outside \[0, 1\]"):
+        SoftmaxWeights("ab").observe({"a": 0.5, "b": value})
+    with pytest.raises(ValueError, match="rulereasoner: unknown name 'c'; valid names: a, b"):
+        SoftmaxWeights("ab").observe({"c": 0.5})
+
+
+# --- both -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: ConvergenceWeights("ab", short=4, long=8), lambda: SoftmaxWeights("ab")]
+)
+def test_a_resumed_run_has_the_same_weights_to_the_last_digit(make):
+    whole, first, second = make(), make(), make()
+    steps = [
+        dict(zip("ab", step, strict=True)) for step in zip(noise(0, 30), noise(1, 30), strict=True)
+    ]
+    for step in steps:
+        whole.observe(step)
+    for step in steps[:13]:
+        first.observe(step)
+    saved = json.loads(json.dumps(first.state()))
+    first.observe(steps[0])
+    second.load(saved)
+    for step in steps[13:]:
+        second.observe(step)
+    assert second.weights() == whole.weights()
+    assert second.state() == whole.state()
+
+
+@pytest.mark.parametrize("kind", [ConvergenceWeights, SoftmaxWeights])
+def test_names_and_states_of_others_are_refused(kind):
+    for names in ([], ["a", "a"]):
+        with pytest.raises(ValueError, match=r"names are .*; give each thing one name"):
+            kind(names)
+    with pytest.raises(ValueError, match=r"the state is of \['a'\], not of \['a', 'b'\]"):
+        kind("ab").load(kind("a").state())
+    state = kind("ab").state()
+    del state["recent"]
+    with pytest.raises(ValueError, match="the state has no 'recent'"):
+        kind("ab").load(state)
+
+
+@pytest.mark.parametrize("kind", [ConvergenceWeights, SoftmaxWeights])
+def test_what_is_told_is_a_copy(kind):
+    weights = kind("ab")
+    weights.weights()["a"] = 9.0
+    weights.state()["weights"]["a"] = 9.0
+    assert weights.weights()["a"] < 9.0

@@ -1,0 +1,215 @@
+"""The reproduction of spurious rewards: what the clip does, the learner, the rule, the record."""
+
+import json
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reproductions import r145_spurious_reward as r145
+from reproductions.r145_spurious_reward import (
+    ARMS,
+    MEASURES,
+    STARTS,
+    UNBOUNDED,
+    Settings,
+    judge,
+    reproduce,
+)
+
+from rewardsmith.policy.advantages.group_relative import grpo
+from rewardsmith.policy.losses.clipping import ppo
+from rewardsmith.testbeds import EnumerableLM
+
+TINY = Settings(prompts=2, vocabulary=3, longest=2, group=4, rollouts=3)
+SEEDS = range(2)
+RESULTS = Path(r145.__file__).parent / "results"
+
+
+# --- the derivation -------------------------------------------------------------------------------
+
+
+def moved() -> tuple[EnumerableLM, torch.Tensor, torch.Tensor]:
+    """A policy away from the one that sampled, four answers, and their tokens under the latter."""
+    old = EnumerableLM.random(1, 3, 3, seed=0)
+    noise = torch.randn(old.logits.shape, generator=torch.Generator().manual_seed(1)).double()
+    lm = EnumerableLM(old.logits.detach() + noise, 3)
+    answers = torch.tensor([4, 6, 7, 12])
+    return lm, answers, old.logprob().detach()[0, answers]
+
+
+@pytest.mark.parametrize("clip", [0.2, UNBOUNDED])
+def test_what_clipped_updates_expect_of_a_coin(clip: Any) -> None:
+    """(E|A| / 2) (1[r < 1 - e] - 1[r > 1 + e]) grad r for each token, and 0 without the clip.
+
+    Exactly: over all rewards that four answers can get from a coin. The policy is given, and does
+    not depend on them.
+    """
+    lm, answers, old = moved()
+    mask = lm.mask[answers]
+    total, size = torch.zeros_like(lm.logits), 0.0
+    for coins in product([0.0, 1.0], repeat=4):
+        advantage = grpo(torch.tensor(coins, dtype=torch.float64), [0] * 4).values
+        loss = ppo(lm.logprob()[0, answers], old, advantage, mask, clip=clip)
+        total -= lm.gradient(loss.loss) / 16
+        size += float(advantage.abs().mean()) / 16
+    ratio = (lm.logprob()[0, answers] - old).exp()
+    at = ratio.detach()
+    below, above = (at < 0.8) & mask, (at > 1.2) & mask
+    assert bool(below.any())
+    assert bool(above.any())
+    if clip == UNBOUNDED:
+        assert float(total.norm()) < 1e-14
+        return
+    towards = (below.double() - above.double()) * ratio
+    wanted = size / 2 * lm.gradient(towards.sum() / mask.sum())
+    torch.testing.assert_close(total, wanted, rtol=1e-10, atol=1e-14)
+    assert float(wanted.norm()) > 1e-3
+
+
+def test_in_one_step_per_rollout_the_clip_does_nothing() -> None:
+    once = replace(TINY, epochs=1, learning_rate=5.0)
+    clip, no_clip = (r145.train(arm, "skewed", 3, once) for arm in ("clip", "no_clip"))
+    assert clip == no_clip
+    assert clip["entropy_change"] != 0.0
+    twice = replace(once, epochs=2)
+    assert r145.train("clip", "skewed", 3, twice) != r145.train("no_clip", "skewed", 3, twice)
+
+
+def test_flipped_rewards_scale_the_gradient_of_what_is_expected() -> None:
+    lm = EnumerableLM.random(2, 3, 2)
+    right = torch.rand(2, 7, generator=torch.Generator().manual_seed(0)) < 0.5
+    truth = lm.gradient(lm.objective(right.double()))
+    for flip in (0.1, 0.25, 0.5):
+        noisy = torch.where(right, 1.0 - flip, flip).double()
+        found = lm.gradient(lm.objective(noisy))
+        torch.testing.assert_close(found, (1 - 2 * flip) * truth, rtol=0, atol=1e-7)
+
+
+# --- the learner ----------------------------------------------------------------------------------
+
+
+def test_the_arms_do_what_they_say() -> None:
+    settings = Settings(rollouts=30)
+    runs = {arm: r145.train(arm, "skewed", 50, settings) for arm in ("true", "entropy_only")}
+    assert runs["true"]["accuracy_change"] > 0.3
+    assert runs["true"]["clipped"] > 0
+    assert runs["entropy_only"]["entropy_change"] < -0.9
+    curve = runs["entropy_only"]["entropy"]
+    assert curve == sorted(curve, reverse=True)
+    assert len(curve) == settings.rollouts + 1
+    flat = r145.train("entropy_only", "flat", 50, replace(settings, rollouts=1))
+    assert flat["entropy"][0] > 1.3 * curve[0]
+
+
+def test_a_step_descends_by_the_rate() -> None:
+    lm = EnumerableLM.random(1, 3, 2)
+    before, step = lm.logits.detach().clone(), lm.gradient(lm.entropy())
+    r145.descend(lm, lm.entropy(), 2.0)
+    torch.testing.assert_close(lm.logits.detach(), before - 2.0 * step)
+
+
+def test_the_slope_is_in_parts_of_the_start_over_the_run() -> None:
+    run = r145.train("entropy_only", "flat", 0, replace(TINY, rollouts=1))
+    assert run["slope"] == pytest.approx(run["entropy"][1] / run["entropy"][0] - 1, abs=1e-3)
+    assert run["slope"] == pytest.approx(run["entropy_change"], abs=1e-6)
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+def test_a_record_tells_what_it_must_and_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reproduce(tmp_path / "whole.json", TINY, SEEDS)
+    check_record(whole)
+    train, done = r145.train, []
+
+    def killed_at_the_fourth(*args: Any) -> Any:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(args)
+        return train(*args)
+
+    out = tmp_path / "145.json"
+    monkeypatch.setattr(r145, "train", killed_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(out, TINY, SEEDS)
+    assert not out.exists()
+    monkeypatch.setattr(r145, "train", lambda *args: done.append(args) or train(*args))
+    assert reproduce(out, TINY, SEEDS) == whole
+    assert json.loads(out.read_text()) == whole
+    assert len(done) == len(set(done)) == len(STARTS) * len(ARMS) * len(SEEDS)
+    reproduce(out, TINY, SEEDS)
+    again = reproduce(out, replace(TINY, clip=0.1), range(1))
+    assert [t["times"] for t in again["tries"]] == [2, 1]
+    assert [path.name for path in tmp_path.glob("145*")] == ["145.json"]
+
+
+def check_record(record: dict[str, Any]) -> None:
+    seeds, settings = record["seeds"], record["settings"]
+    assert record["claim"]
+    assert record["unproved"]
+    assert {"python", "rewardsmith", "numpy", "torch"} <= record["versions"].keys()
+    answers = settings["rollouts"] * settings["group"] * settings["prompts"]
+    assert record["budget"]["answers_per_run"] == answers
+    assert record["budget"]["runs"] == len(STARTS) * len(ARMS) * len(seeds)
+    assert {"settings", "seeds", "verdict", "times"} <= record["tries"][-1].keys()
+    for result in (record, record["flat"]):
+        assert result["verdict"] in {"supported", "refuted", "inconclusive"}
+        for effect in (result["effects"] | result["beside"]).values():
+            assert effect["low"] <= effect["mean"] <= effect["high"]
+            assert effect["visible_at_80_power"] is None or effect["visible_at_80_power"] > 0
+        assert tuple(result["arms"]) == ARMS
+        for arm in result["arms"].values():
+            for name in MEASURES:
+                assert arm[name]["low"] <= arm[name]["mean"] <= arm[name]["high"]
+                assert len(arm[name]["per_seed"]) == len(seeds)
+
+
+def runs(clip: list[float], no_clip: list[float], clipped: float = 0.1) -> dict[str, Any]:
+    other = dict.fromkeys(MEASURES, 0.0)
+    told = {arm: [other] * len(clip) for arm in ARMS}
+    told["clip"] = [{**other, "slope": slope, "clipped": clipped} for slope in clip]
+    told["no_clip"] = [{**other, "slope": slope} for slope in no_clip]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("clip", "no_clip", "clipped", "verdict"),
+    [
+        ([-0.4, -0.5, -0.45], [-0.1, -0.1, -0.2], 0.1, "supported"),
+        ([-0.1, -0.1, -0.2], [-0.4, -0.5, -0.45], 0.1, "refuted"),
+        # There, and too small.
+        ([-0.11, -0.11, -0.11], [-0.1, -0.1, -0.1], 0.1, "refuted"),
+        ([-0.4, 0.3, -0.45], [-0.1, -0.1, -0.2], 0.1, "inconclusive"),
+        ([-0.4, -0.5, -0.45], [-0.1, -0.1, -0.2], 0.009, "inconclusive"),
+    ],
+)
+def test_every_verdict_can_fall(
+    clip: list[float], no_clip: list[float], clipped: float, verdict: str
+) -> None:
+    told = judge(runs(clip, no_clip, clipped))
+    assert told["verdict"] == verdict
+    assert told["guard"] == ("the clip did not act" if clipped < 0.01 else None)
+
+
+def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
+    record = json.loads((RESULTS / "145.json").read_text(encoding="utf-8"))
+    check_record(record)
+    assert record["settings"] == asdict(Settings())
+    assert record["seeds"] == list(range(10))
+    assert record["claim"] == r145.CLAIM
+    assert record["unproved"] == r145.UNPROVED
+    assert not list(RESULTS.glob("145.partial.jsonl*"))
+
+
+@pytest.mark.slow
+def test_runs_are_what_the_record_says() -> None:
+    record = json.loads((RESULTS / "145.json").read_text(encoding="utf-8"))
+    for arm in ("clip", "no_clip"):
+        run = r145.train(arm, "skewed", 0, Settings())
+        for name in MEASURES:
+            assert run[name] == pytest.approx(record["arms"][arm][name]["per_seed"][0], abs=1e-4)
