@@ -8,7 +8,7 @@ a process of its own. "agreed" is the greatest relative difference from the peer
 
 TRL's and OpenRLHF's lines are read from their installed files, for they are parts of methods;
 NeMo-RL's from a checkout, as it is not on PyPI. What is not there is left out. Needs the
-environment of `make contracts ARGS=scoring`, which it changes into by itself and which has numba.
+environment of `make contracts ARGS=scoring`, which it changes into by itself.
 
     python benchmarks/advantages.py [--nemo CHECKOUT] [--rounds N] [--json] [--small]
 """

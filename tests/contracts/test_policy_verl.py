@@ -275,7 +275,7 @@ def test_a_loss_is_verls(name: str, mode: str, weighted: bool, dtype: torch.dtyp
     config = actor(clip_ratio_c=1.5, **CLIP)
     length = {"length": float(c.mask.shape[1])} if mode.endswith("norm") else {}
     how = Aggregation(mode, **length)  # type: ignore[arg-type]
-    old = () if ours is reinforce_loss else (c.old,)
+    old = () if ours is policy_gradient else (c.old,)
 
     def loss(logprob: Tensor) -> Tensor:
         inputs = (logprob, *old, c.advantage, c.mask)
@@ -307,10 +307,10 @@ def verls(
 def test_sapo_is_verls_which_knows_one_aggregation(dtype: torch.dtype, weighted: bool) -> None:
     c = case(dtype)
     weight = c.values.exp() if weighted else None
-    config = actor(tau_pos=1.25, tau_neg=2.0)
+    config = actor(tau_pos=1.3, tau_neg=2.1)
 
     def loss(logprob: Tensor) -> Tensor:
-        taus = {"tau_positive": 1.25, "tau_negative": 2.0}
+        taus = {"tau_positive": 1.3, "tau_negative": 2.1}
         return sapo(logprob, c.old, c.advantage, c.mask, weight=weight, **taus).loss
 
     same(loss, lambda x: verls("sapo", x, c, "token-mean", config, weight)[0], c.logprob)
@@ -536,7 +536,7 @@ def test_under_one_configuration_ours_and_verls_agree(name: str, mode: str) -> N
         {"dp_size": 3, "batch_num_tokens": 170, "global_batch_size": 48, "loss_scale_factor": 64},
         {"dp_size": 1, "batch_num_tokens": 99, "global_batch_size": 20, "loss_scale_factor": None},
     ):
-        config = actor(policy_loss=settings, global_batch_info=dict(info), tau_pos=1.25, tau_neg=2)
+        config = actor(policy_loss=settings, global_batch_info=dict(info), tau_pos=1.3, tau_neg=2.1)
         same(
             lambda x, config=config: verls(f"rewardsmith_{name}", x, c, mode, config)[0],  # type: ignore[misc]
             lambda x, config=config: verls(PAIRS[name], x, c, mode, config)[0],  # type: ignore[misc]

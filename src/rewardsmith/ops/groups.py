@@ -23,13 +23,13 @@ class Groups:
 
     def __init__(self, ids: Ids) -> None:
         plain = ids.tolist() if isinstance(ids, Tensor | np.ndarray) else ids
-        seen: dict[Hashable, int] = {}
-        number = seen.setdefault
-        self.index: Int64[np.ndarray, " n"] = np.array(
-            [number(i, len(seen)) for i in plain], dtype=np.int64
-        )
-        self.ids: list[Any] = list(seen)
+        self.ids: list[Any] = list(dict.fromkeys(plain))
         """The id of each group."""
+        number = {i: k for k, i in enumerate(self.ids)}
+        self.index: Int64[np.ndarray, " n"] = np.fromiter(
+            map(number.__getitem__, plain), np.int64, len(plain)
+        )
+        """[N] the number of each row's group."""
 
     def __len__(self) -> int:
         return len(self.ids)

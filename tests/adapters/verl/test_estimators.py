@@ -114,11 +114,11 @@ def test_a_reward_that_is_not_finite_ends_the_run_unless_its_row_has_no_score():
     assert bool(asked("rloo", rewards=broken, non_tensor_batch=columns)[0].isfinite().all())
 
 
-KEYS = {"gdpo_reward_keys": ["reward/fit", "reward/form", "acc"]}
+KEYS = {"gdpo_reward_keys": ["reward/fit", "reward/form", "acc/form"]}
 COLUMNS = {
     "reward/fit": np.array([1.0, 0.0, 0.0, 1.0, 0.5]),
     "reward/form": np.array([0.0, 2.0, 1.0, 0.0, 3.0]),
-    "acc": np.array([True, False, False, True, True]),
+    "acc/form": np.array([True, False, False, True, True]),
 }
 
 
@@ -128,7 +128,7 @@ def parts() -> dict[str, torch.Tensor]:
 
 def test_parts_are_columns_and_weights_go_with_them():
     config = KEYS | {"gdpo_reward_weights": [1.0, 0.5, 2.0]}
-    weights = {"reward/fit": 1.0, "reward/form": 0.5, "acc": 2.0}
+    weights = {"reward/fit": 1.0, "reward/form": 0.5, "acc/form": 2.0}
     wanted = gdpo(parts(), GROUP, weights=weights).values.float()[:, None] * MASK
     assert asked("gdpo", config, non_tensor_batch=COLUMNS)[0].tolist() == wanted.tolist()
 

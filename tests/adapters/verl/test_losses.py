@@ -9,7 +9,7 @@ import torch
 
 from rewardsmith.adapters.verl.losses import VerlLoss, aggregation, losses, told
 from rewardsmith.policy.losses.clipping import dapo, ppo
-from rewardsmith.policy.losses.detached import cispo, policy_gradient_loss
+from rewardsmith.policy.losses.detached import cispo, policy_gradient
 
 MASK = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 1, 0]])
 EACH = torch.tensor([[1.0, 3.0, 9.0, 9.0], [1.0, 2.0, 3.0, 6.0], [4.0, 9.0, 5.0, 9.0]])
@@ -102,7 +102,7 @@ def test_an_aggregation_of_ours_goes_before_verls():
 
 def test_weights_multiply_each_tokens_loss():
     weight = torch.linspace(0.0, 2.0, 12).reshape(3, 4)
-    wanted = reinforce_loss(
+    wanted = policy_gradient(
         LOGPROB, ADVANTAGE, MASK.bool(), aggregation="token-mean", weight=weight
     )
     assert asked("policy_gradient", rollout_is_weights=weight)[0].item() == wanted.loss.item()
