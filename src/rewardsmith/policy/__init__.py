@@ -1,7 +1,7 @@
 """From scores to gradients: advantages, policy losses, KL, and weights that move.
 
-``advantages`` and ``losses`` hold pure functions on tensors, ``estimator`` makes an ``Estimator`` of
-an advantage function, ``kl`` and ``weights`` are modules.
+``advantages`` and ``losses`` hold pure functions on tensors, by name; ``estimator`` makes an
+``Estimator`` of an advantage function; ``kl``, ``weights`` and ``imitation`` are modules.
 """
 
 from importlib import import_module

@@ -43,8 +43,9 @@ class Milestones(Sandboxed):
     sandbox, on what was printed, which it has to take for hostile text; it returns None where that
     is no valid solution, and what it raises fails the row.
 
-    ``info["seconds"]`` of the scores is what :func:`~rewardsmith.policy.advantages.durations.duration_weights`
-    takes; it is NaN for rows that were cached or equal to another.
+    ``info["seconds"]`` of the scores is what ``duration_weights`` of
+    :mod:`rewardsmith.policy.advantages` takes; it is NaN for rows that were cached or equal to
+    another.
 
     Args:
         milestones: name -> RE2 pattern. The paper has 7.

@@ -1,6 +1,6 @@
 """Unit tests weighted by how hard they are for the group at the moment (149, VeRPO).
 
-The mathematics is in :mod:`rewardsmith.ops.difficulty`, the advantages of both rewards, by turn too,
+The mathematics is in :mod:`rewardsmith.ops.difficulty`, advantages of both rewards, also by turn,
 in :mod:`rewardsmith.policy.advantages`.
 """
 
