@@ -14,6 +14,9 @@ or, for a reward manager of verl's own, by a function::
     reward.custom_reward_function.name=compute_score
 
 A sample without a score ends the scoring there, or with ``missing=0.0`` gets that number.
+
+With ``VERL_USE_EXTERNAL_MODULES=rewardsmith.adapters.verl.register`` in the environment, verl knows
+our advantage estimators and policy losses as ``rewardsmith_NAME``.
 """
 
 from importlib import import_module
