@@ -1,7 +1,7 @@
 """Advantages: what a policy gradient multiplies."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,17 +43,26 @@ class Advantages:
             raise ValueError(f"row {row} trains on an advantage that is not finite")
 
     def by_step(self, mask: Bool[Tensor, "n t"]) -> Float[Tensor, "n t"]:
-        """Advantages [N, T] with their weights: 0 where ``mask`` is, and in rows that do not train.
+        """Advantages [N, T] with their weights; 0 outside ``mask`` and in rows that do not train.
 
         One number per rollout stands at each of its steps.
         """
         values = self.values if self.values.ndim == 2 else self.values[:, None]
-        if self.weight is not None:
-            values = values * self.weight
-        if bool(self.keep.all()):
-            return values * mask
-        # What does not train may be NaN, of which 0 times is NaN.
-        return torch.where(mask & self.keep[:, None], values, 0.0)
+        if not bool(self.keep.all()):
+            # What does not train may be NaN, of which 0 times is NaN.
+            values = torch.where(self.keep[:, None], values, 0.0)
+        # Bytes become floats many times as fast as bools do.
+        steps = mask.bool().view(torch.uint8).to(values.dtype).mul_(values)
+        return steps if self.weight is None else steps.mul_(self.weight)
+
+    def masked(self, mask: Bool[Tensor, "n t"]) -> Bool[Tensor, "n t"]:
+        """The steps that train: ``mask`` without the rows that do not."""
+        return mask.bool() & self.keep[:, None]
+
+    def select(self, rows: Sequence[int] | slice | Tensor) -> "Advantages":
+        """Those of some rows, such as a micro-batch: indices, a slice, or a bool mask."""
+        weight = None if self.weight is None else self.weight[rows]
+        return Advantages(self.values[rows], self.keep[rows], weight, self.metrics)
 
 
 def _finite(values: Tensor) -> bool:

@@ -5,8 +5,12 @@ keywords are options. So one function serves a tree, a trainer's own tensors, an
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor
 
 from ..core.advantages import Advantages
 from ..core.bases import Estimator
@@ -17,70 +21,139 @@ from ..core.scores import Scores
 
 AdvantageFunction = Callable[..., Advantages]
 
-_GIVEN: dict[str, Callable[[Rollouts, Scores], Any]] = {
-    "rewards": lambda rollouts, scores: scores.total(),
-    "step_rewards": lambda rollouts, scores: dense_view(scores, rollouts)[0],
-    "parts": lambda rollouts, scores: {name: part.total() for name, part in scores.parts.items()},
-    "group": lambda rollouts, scores: rollouts.group,
-    "mask": lambda rollouts, scores: rollouts.action_mask,
-    "lengths": lambda rollouts, scores: rollouts.action_mask.sum(dim=1),
-}
-"""What a positional parameter of an advantage function is given; any other name is a column."""
-
 
 class Estimated(Estimator):
-    """Advantages by a pure function.
+    """Advantages by a pure function, one of ours or your own.
 
-    Its parameters are given what they are called after: ``rewards`` [N] (a dense score is summed
-    over the rollout), ``step_rewards`` [N, T] (an outcome stands at the last action step),
-    ``parts`` (name -> [N]), ``group``, ``mask`` (the action mask), ``lengths``; another name is a
-    column. Rows without a score are left out of moments and do not train.
+    Its positional parameters are given what they are called after:
+
+    - ``rewards`` [N]: the scores; a dense one is summed over its rollout.
+    - ``step_rewards`` [N, T]: dense scores; an outcome stands at the last action step. What is
+      earned at a step that the policy did not choose, such as a tool's answer, goes to the action
+      before it.
+    - ``parts``: name -> [N], of each part of the scores.
+    - ``group`` and ``mask`` (the action mask).
+    - ``lengths``: a column, or the sums of the action mask. Rollouts of one step each, as texts
+      are, need the column.
+    - any other name: the column of that name.
+
+    Rows without a score are left out of moments (the function's ``keep``) and do not train.
 
     Args:
-        function: an advantage function.
-        options: its keywords.
+        function: takes the above, the keyword ``keep`` and options; returns ``Advantages``.
+        options: its other keywords.
 
     Raises:
-        ValueError: an option that the function does not have; in ``forward``, what the function
-            raises. MissingColumn: a column that it needs is not there.
+        ValueError: a function without ``keep``, or an option that it does not have or that is none
+            of a choice. In ``forward``: nobody shares a group although the function compares, no
+            lengths, or what the function raises. MissingColumn: a column that it needs is not
+            there. TypeError: it returns something else than ``Advantages``.
     """
 
-    def __init__(self, function: AdvantageFunction, **options: Any) -> None:
+    def __init__(
+        self, function: AdvantageFunction, options: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
-        name = getattr(function, "method_name", function.__name__)
-        parameters = inspect.signature(function).parameters.values()
-        self.inputs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-        for option in options:
-            if option not in known or option == "keep":
+        self.function, self.options = function, dict(options or {})
+        self.name: str = getattr(function, "method_name", function.__name__)
+        given = inspect.signature(function).parameters.values()
+        self.inputs = {p.name: p.default for p in given if p.kind is p.POSITIONAL_OR_KEYWORD}
+        known = [p.name for p in given if p.kind is p.KEYWORD_ONLY]
+        if "keep" not in known:
+            raise ValueError(
+                f"{self.name} has no keyword `keep`, and so cannot leave rows without a score out"
+            )
+        hints = get_type_hints(function)
+        for name, value in self.options.items():
+            if name not in known or name == "keep":
                 valid = [option for option in known if option != "keep"]
-                raise ValueError(f"{name} has no option {option!r}{nearest(option, valid)}")
-        self.function, self.options, self.name = function, options, name
-        self._keeps = "keep" in known
+                raise ValueError(f"{self.name} has no option {name!r}{nearest(name, valid)}")
+            hint = hints.get(name)
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                choice = ", ".join(map(str, get_args(hint)))
+                raise ValueError(f"{self.name}: {name} is {value!r}, not one of {choice}")
 
     def forward(self, rollouts: Rollouts, scores: Scores) -> Advantages:
         given = [self._input(name, rollouts, scores) for name in self.inputs]
         keep: Any = scores.scored
         if "parts" in self.inputs:
             keep = {name: part.scored & scores.scored for name, part in scores.parts.items()}
-        options = {**self.options, "keep": keep} if self._keeps else self.options
-        return self.function(*given, **options)
+        made = self.function(*given, **self.options, keep=keep)
+        if not isinstance(made, Advantages):
+            raise TypeError(f"{self.name} returns a {type(made).__name__}, not Advantages")
+        return replace(made, keep=made.keep & scores.scored.to(made.keep.device))
 
     def _input(self, name: str, rollouts: Rollouts, scores: Scores) -> Any:
-        if name in _GIVEN:
-            return _GIVEN[name](rollouts, scores)
-        return rollouts.column(name, needed_by=self.name)
+        if name == "rewards":
+            return scores.total()
+        if name == "step_rewards":
+            return _at_actions(dense_view(scores, rollouts)[0], rollouts)
+        if name == "parts":
+            return {part: of.total() for part, of in scores.parts.items()}
+        if name == "mask":
+            return rollouts.action_mask
+        if name == "group":
+            return self._group(rollouts)
+        if name == "lengths":
+            return self._lengths(rollouts)
+        return _tensor(rollouts.column(name, needed_by=self.name))
+
+    def _group(self, rollouts: Rollouts) -> Tensor:
+        group = rollouts.group
+        if len(group) > 1 and len(group.unique()) == len(group):
+            raise ValueError(
+                f"{self.name} compares rollouts of a group, and each of these {len(group)} is a "
+                "group of its own; give the rollouts `group`, such as the ids of their prompts"
+            )
+        return group
+
+    def _lengths(self, rollouts: Rollouts) -> Any:
+        if "lengths" in rollouts.rows:
+            return _tensor(rollouts.rows["lengths"])
+        if rollouts.n_steps == 1 and self.inputs["lengths"] is None:
+            return None
+        if rollouts.n_steps == 1:
+            raise ValueError(
+                f"{self.name} needs the lengths of answers, and these rollouts have one step each; "
+                "give them a column `lengths`, in tokens"
+            )
+        return rollouts.action_mask.sum(dim=1)
 
 
 def estimator(name: str, **options: Any) -> Estimator:
     """The estimator of that name, such as ``estimator("grpo", scale="batch")``.
+
+    For a function of your own, see :class:`Estimated`.
 
     Raises:
         ValueError: there is no such estimator, or it has no such option; the nearest is named.
     """
     known = [entry.name for entry in methods() if entry.kind == "advantage"]
     if name not in known:
-        raise ValueError(f"unknown estimator {name!r}{nearest(name, known)}")
+        raise ValueError(
+            f"unknown estimator {name!r}{nearest(name, known)}; a function of your own becomes one "
+            "by Estimated(function)"
+        )
     found = find(name)
-    made: Estimator = found(**options) if isinstance(found, type) else Estimated(found, **options)
+    made: Estimator = found(**options) if isinstance(found, type) else Estimated(found, options)
     return made
+
+
+def _tensor(column: Any) -> Any:
+    """A column of numbers as a tensor; anything else as it is."""
+    plain = isinstance(column, list | tuple) and all(isinstance(x, int | float) for x in column)
+    return torch.tensor(column) if plain else column
+
+
+def _at_actions(values: Tensor, rollouts: Rollouts) -> Tensor:
+    """Rewards of steps that the policy did not choose, moved to the action before them."""
+    action = rollouts.action_mask
+    if bool((values[~action] == 0.0).all()):
+        return values
+    place = torch.arange(values.shape[1], device=values.device).expand(values.shape)
+    before = torch.where(action, place, -1).cummax(dim=1).values
+    # What comes before the first action is earned by none of them.
+    moved = torch.zeros_like(values).scatter_add(
+        1, before.clamp(min=0), torch.where(before >= 0, values, 0.0)
+    )
+    return torch.where(action, moved, 0.0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.policy.losses.cases import LOSSES, MODES, batch, descend, every_loss, same
 
+from rewardsmith.core.advantages import Advantages
 from rewardsmith.policy.losses.aggregation import Aggregation
 from rewardsmith.policy.losses.clipping import dapo, ppo
 from rewardsmith.policy.losses.covariance import clip_cov
@@ -193,3 +194,25 @@ def test_with_one_token_a_sequence_ratio_is_the_tokens():
     wide = descend(partial(ppo, clip=(0.99, 1e9)), **it)
     same(wide, descend(partial(gmpo, clip=100.0), **it))
     assert not torch.allclose(narrow[0], wide[0])
+
+
+@every_loss
+def test_advantages_bring_their_weights_and_the_rows_that_train(name):
+    it = batch()
+    keep = torch.tensor([True, False, True, True, False, True])
+    weight = torch.linspace(0.5, 2.0, 54, dtype=torch.float64).view(6, 9)
+    values = torch.where(keep, it["advantage"], torch.nan)
+    found = descend(LOSSES[name], **{**it, "advantage": Advantages(values, keep, weight)})
+    plain = {"advantage": it["advantage"][:, None] * weight, "mask": it["mask"] & keep[:, None]}
+    same(found, descend(LOSSES[name], **{**it, **plain}))
+
+
+@every_loss
+@pytest.mark.parametrize("column", ["logprob", "old_logprob"])
+def test_a_log_probability_that_is_nan_is_named(name, column):
+    if name == "policy_gradient" and column == "old_logprob":
+        return
+    it = batch()
+    it[column][3, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"row 3 has the log-\w+ nan at token 0"):
+        descend(LOSSES[name], **it)

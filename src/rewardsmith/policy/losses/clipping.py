@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import PolicyLoss, Tokens, clip_shares, clipped
+from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped
 
 
 @method(
@@ -16,7 +16,7 @@ from .tokens import PolicyLoss, Tokens, clip_shares, clipped
 def ppo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     clip: float | tuple[float, float] = 0.2,
@@ -32,7 +32,7 @@ def ppo(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         clip: e, or ``(e_low, e_high)``.
         dual_clip: where A < 0, the loss is at most ``-dual_clip A`` (Ye et al. 2020), which takes
@@ -63,7 +63,7 @@ def ppo(
 def dapo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     clip: tuple[float, float] = (0.2, 0.28),
@@ -79,7 +79,7 @@ def dapo(
     Args:
         logprob: as in :func:`ppo`, like the others.
         old_logprob: [N, T].
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T].
         clip: ``(e_low, e_high)``.
         dual_clip: none in the paper; verl has 10 in its recipe.
@@ -101,7 +101,7 @@ def _ppo(
     name: str,
     logprob: Tensor,
     old_logprob: Tensor,
-    advantage: Tensor,
+    advantage: Advantage,
     mask: Tensor,
     clip: float | tuple[float, float],
     dual_clip: float | None,

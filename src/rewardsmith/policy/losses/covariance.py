@@ -11,7 +11,7 @@ from torch import Tensor
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
 from .clipping import bounds
-from .tokens import PolicyLoss, Tokens, clip_shares, clipped, same_shape
+from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped, same_shape
 
 
 @method(
@@ -26,7 +26,7 @@ from .tokens import PolicyLoss, Tokens, clip_shares, clipped, same_shape
 def clip_cov(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     clip: float | tuple[float, float] = 0.2,
@@ -52,7 +52,7 @@ def clip_cov(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         clip: e, or ``(e_low, e_high)``.
         share: how many tokens are dropped, of all; above 0, at most 1.
@@ -106,7 +106,7 @@ def clip_cov(
 def kl_cov(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     share: float = 2e-4,
@@ -129,7 +129,7 @@ def kl_cov(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         share: how many tokens are bound, of all; above 0, at most 1.
         coefficient: of the penalty, in the unit of advantages, at least 0.

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import PolicyLoss, Tokens
+from .tokens import Advantage, PolicyLoss, Tokens
 
 
 @method(
@@ -19,7 +19,7 @@ from .tokens import PolicyLoss, Tokens
 )
 def policy_gradient(
     logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     aggregation: Aggregation | Mode = "seq-mean-token-sum",
@@ -37,7 +37,7 @@ def policy_gradient(
 
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         aggregation: how tokens become one number.
         weight: [N, T] a factor for each token's loss, such as importance weights.
@@ -66,7 +66,7 @@ def policy_gradient(
 def cispo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     upper: float = 5.0,
@@ -86,7 +86,7 @@ def cispo(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         upper: the greatest weight, at least 1.
         lower: the least, at most 1; None for none.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import PolicyLoss, Tokens
+from .tokens import Advantage, PolicyLoss, Tokens
 
 Divergence: TypeAlias = Literal["tv", "kl"]
 
@@ -22,7 +22,7 @@ Divergence: TypeAlias = Literal["tv", "kl"]
 def dppo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     divergence: Divergence = "tv",
@@ -50,7 +50,7 @@ def dppo(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled; the paper takes the sampler's own.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         divergence: which.
         bound: the greatest, or ``(below, above)`` for r < 1 and r > 1; None for 0.15 of ``"tv"``
@@ -105,7 +105,7 @@ def dppo(
 def dro(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     beta: float,
@@ -124,7 +124,7 @@ def dro(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that it is held to.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         beta: how fast it is held, in the unit of advantages, above 0.
         aggregation: how tokens become one number.

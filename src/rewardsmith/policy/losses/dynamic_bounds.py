@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import PolicyLoss, Tokens, clip_shares, clipped
+from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped
 
 _LEAST = -80.0
 """Log-probabilities below it are as good as -inf: exp(80) is still finite in float32."""
@@ -21,7 +21,7 @@ _LEAST = -80.0
 def dcpo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     clip: tuple[float, float] = (0.16, 0.2),
@@ -44,7 +44,7 @@ def dcpo(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled; -inf is taken for a probability near 0.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         clip: ``(e_low, e_high)``, how much a probability may move. The paper's table has these, the
             authors' script (0.2, 0.28).

@@ -10,7 +10,7 @@ from ...ops.ranks import Ranks
 from ..advantages.outcomes import Outcomes
 from .aggregation import Aggregation, Mode
 from .clipping import bounds
-from .tokens import PolicyLoss, Tokens, clip_shares, clipped
+from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped
 
 
 @method(
@@ -24,7 +24,7 @@ from .tokens import PolicyLoss, Tokens, clip_shares, clipped
 def etr(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     variance: Float[Tensor, " n"],
     *,
@@ -49,7 +49,7 @@ def etr(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         variance: [N] in [0, 1]: :func:`group_variance` of the rewards.
         clip: e, or ``(e_low, e_high)``, of a group of half the largest variance and an advantage
@@ -71,8 +71,7 @@ def etr(
     Source: Zhang et al. 2026, abstract.
     """
     tokens = Tokens("etr", logprob, old_logprob, advantage, mask)
-    # One number per row is enough where the advantage is; it broadcasts.
-    size = advantage[:, None] if advantage.ndim == 1 else tokens.advantage
+    size = tokens.advantage
     low, high = elastic_clip(size, variance, clip=clip, micro=micro, macro=macro, within=within)
     ratio = tokens.log_ratio.exp()
     loss = clipped(ratio, tokens.advantage, low, high)
@@ -82,7 +81,7 @@ def etr(
         "clip_width": torch.where(size < 0, 1.0 - low, high - 1.0),
     }
     count = tokens.mask.sum().clamp(min=1)
-    means = {name: torch.where(mask, of, 0.0).sum() / count for name, of in told.items()}
+    means = {name: torch.where(tokens.mask, of, 0.0).sum() / count for name, of in told.items()}
     return tokens.finish(
         loss, aggregation, weight, **clip_shares(tokens, ratio, low, high), **means
     )
@@ -104,7 +103,7 @@ def elastic_clip(
     there. Our reading.
 
     Args:
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         variance: [N] v_g in [0, 1], the variance of a row's group as a part of the largest.
         clip: e, or ``(e_low, e_high)``.
         micro: at least 0.

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
 from .clipping import bounds
-from .tokens import PolicyLoss, Tokens, clip_shares, clipped, same_shape
+from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped, same_shape
 
 Branch: TypeAlias = Literal["token", "sequence"]
 
@@ -27,7 +27,7 @@ Branch: TypeAlias = Literal["token", "sequence"]
 def dhpo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     entropy: Float[Tensor, "n t"] | None = None,
     *,
@@ -57,7 +57,7 @@ def dhpo(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         entropy: [N, T] of the policy at each token, in any unit; only for ``mix="entropy"``.
         mix: w, the weight of the token branch, from 0 to 1; or ``"entropy"``.

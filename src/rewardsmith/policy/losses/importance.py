@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .tokens import MOST, Tokens, same_shape
+from .tokens import MOST, Advantage, Tokens, same_shape
 
 Level: TypeAlias = Literal["token", "sequence", "geometric"]
 Limit: TypeAlias = Literal["truncate", "mask"]
@@ -102,7 +102,7 @@ def importance_weight(
 def off_policy_mask(
     logprob: Float[Tensor, "n t"],
     rollout_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     threshold: float,
@@ -118,7 +118,7 @@ def off_policy_mask(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         rollout_logprob: [N, T] of the engine that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         threshold: nats per token, above 0; 0.5 for instance.
 

@@ -8,7 +8,7 @@ from ...core.catalog import Paper, method
 from ...core.warn import warn_caller
 from .aggregation import Aggregation, Mode, aggregation_of
 from .clipping import bounds
-from .tokens import PolicyLoss, Tokens, clip_shares, clipped
+from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped
 
 
 @method(
@@ -19,7 +19,7 @@ from .tokens import PolicyLoss, Tokens, clip_shares, clipped
 def gspo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     clip: float | tuple[float, float] = (3e-4, 4e-4),
@@ -46,7 +46,7 @@ def gspo(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         clip: e, or ``(e_low, e_high)``.
         dual_clip: as in ``ppo``.
@@ -77,7 +77,7 @@ def gspo(
 def gmpo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     clip: float | tuple[float, float] = 0.4,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import MOST, PolicyLoss, Tokens
+from .tokens import MOST, Advantage, PolicyLoss, Tokens
 
 
 @method(
@@ -19,7 +19,7 @@ from .tokens import MOST, PolicyLoss, Tokens
 def sapo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     tau_positive: float = 1.0,
@@ -40,7 +40,7 @@ def sapo(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         tau_positive: how soon the gate closes where A > 0, above 0.
         tau_negative: elsewhere, above 0.
@@ -83,7 +83,7 @@ def sapo(
 def vespo(
     logprob: Float[Tensor, "n t"],
     old_logprob: Float[Tensor, "n t"],
-    advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+    advantage: Advantage,
     mask: Bool[Tensor, "n t"],
     *,
     positive: tuple[float, float] = (2.0, 3.0),
@@ -104,7 +104,7 @@ def vespo(
     Args:
         logprob: [N, T] log-probabilities of the policy that is trained.
         old_logprob: [N, T] of the policy that sampled.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         positive: ``(k, lambda)`` where A >= 0; k at least 0, lambda above 0.
         negative: likewise, where A < 0.

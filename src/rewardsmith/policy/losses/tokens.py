@@ -11,10 +11,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...core.advantages import Advantages
 from .aggregation import Aggregation, Mode, aggregation_of
 
 Bound: TypeAlias = float | Tensor
 """A number, or one for each row or token: anything that broadcasts with [N, T]."""
+
+Advantage: TypeAlias = Float[Tensor, " n"] | Float[Tensor, "n t"] | Advantages
+"""One for each row or token; :class:`Advantages` bring their weights and the rows that train."""
 
 MOST = 20.0
 """Log-ratios are held within this, so that a ratio stays finite in float32: exp(20) is 5e8."""
@@ -38,11 +42,13 @@ class Tokens:
         method: which loss this is for.
         logprob: [N, T] of the policy that is trained; gradients flow through it.
         old_logprob: [N, T] of the policy that sampled; None for a loss without a ratio.
-        advantage: [N] or [N, T].
+        advantage: [N] or [N, T], or :class:`Advantages`, of which rows that are not kept are left
+            out of the mask.
         mask: [N, T] the tokens that the policy chose.
 
     Raises:
-        ValueError: shapes that do not agree, or an advantage of a marked token that is not finite.
+        ValueError: shapes that do not agree, or at a marked token an advantage that is not finite
+            or a log-probability that is NaN.
     """
 
     def __init__(
@@ -50,11 +56,16 @@ class Tokens:
         method: str,
         logprob: Float[Tensor, "n t"],
         old_logprob: Float[Tensor, "n t"] | None,
-        advantage: Float[Tensor, " n"] | Float[Tensor, "n t"],
+        advantage: Advantage,
         mask: Bool[Tensor, "n t"],
     ) -> None:
         self.method, self.mask = method, mask.bool()
+        if isinstance(advantage, Advantages):
+            same_rows(method, {"mask": mask, "advantage": advantage.values})
+            self.mask = advantage.masked(mask)
+            advantage = _weighted(advantage)
         if advantage.ndim == 1:
+            same_rows(method, {"logprob": logprob, "advantage": advantage})
             advantage = advantage[:, None].expand(-1, logprob.shape[-1])
         given = {"logprob": logprob, "mask": mask, "advantage": advantage}
         if old_logprob is not None:
@@ -62,8 +73,6 @@ class Tokens:
         same_shape(method, given)
         self.logprob = self.masked(logprob)
         self.advantage = self.masked(advantage.detach())
-        if not torch.compiler.is_compiling():
-            self._check_finite()
         self._sampled = old_logprob is not None
         self.log_ratio = (
             torch.zeros_like(self.logprob)
@@ -71,6 +80,10 @@ class Tokens:
             else (self.logprob - self.masked(old_logprob.detach())).clamp(-MOST, MOST)
         )
         """``log pi - log pi_old`` [N, T], within 20 of 0; 0 without an old policy."""
+        if not torch.compiler.is_compiling():
+            self._check("advantage", self.advantage, self.advantage.isfinite())
+            self._check("log-probability", self.logprob, ~self.logprob.isnan())
+            self._check("log-ratio", self.log_ratio, ~self.log_ratio.isnan())
 
     def masked(self, tensor: Tensor) -> Tensor:
         """The same, in float32 or wider, and 0 where the mask is not."""
@@ -121,13 +134,29 @@ class Tokens:
         value = aggregation_of(aggregation)(loss, self.mask)
         return PolicyLoss(value, {name: number.detach() for name, number in metrics.items()})
 
-    def _check_finite(self) -> None:
-        finite = self.advantage.isfinite()
-        if not bool(finite.all()):
-            row, token = (int(i) for i in (~finite).nonzero()[0])
+    def _check(self, what: str, numbers: Tensor, sound: Tensor) -> None:
+        if not bool(sound.all()):
+            row, token = (int(i) for i in (~sound).nonzero()[0])
             raise ValueError(
-                f"{self.method}: row {row} has the advantage {float(self.advantage[row, token])} "
-                f"at token {token}; nothing trains on that"
+                f"{self.method}: row {row} has the {what} {numbers[row, token].item()} at token "
+                f"{token}; nothing trains on that"
+            )
+
+
+def _weighted(advantages: Advantages) -> Tensor:
+    values, weight = advantages.values, advantages.weight
+    if weight is None:
+        return values
+    return (values if values.ndim == 2 else values[:, None]) * weight
+
+
+def same_rows(method: str, tensors: Mapping[str, Tensor]) -> None:
+    """ValueError unless all have as many rows as the first."""
+    (first, like), *rest = tensors.items()
+    for name, tensor in rest:
+        if tensor.shape[:1] != like.shape[:1]:
+            raise ValueError(
+                f"{method}: {first} has the shape {[*like.shape]}, {name} {[*tensor.shape]}"
             )
 
 
