@@ -168,13 +168,19 @@ def export(
 
 @app.command()
 def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Tell all about this one.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="Only methods of this kind.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """List the methods that specs can name."""
-    from .methods import methods_command
+    """List the methods; with a name, its arguments and what they mean."""
+    from .methods import method_command, methods_command
 
-    methods_command(kind, json)
+    if name is None:
+        methods_command(kind, json)
+    else:
+        method_command(name)
 
 
 @spec_app.command("check")

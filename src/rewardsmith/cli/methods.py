@@ -1,9 +1,11 @@
 """``rewardsmith methods``: the catalog, as a table or as JSON."""
 
+import inspect
 import json
+import re
 from dataclasses import asdict
 
-from ..core.catalog import KINDS, methods, nearest
+from ..core.catalog import KINDS, find, methods, nearest
 from ..core.errors import SpecError
 
 
@@ -23,5 +25,28 @@ def methods_command(kind: str | None, as_json: bool) -> None:
     width = max((len(entry.name) for entry in chosen), default=0)
     for entry in chosen:
         seed = ",".join(f"{number:03d}" for number in entry.seed)
-        summary = entry.summary.replace("``", "")
+        summary = _plain(entry.summary)
         print(f"{entry.name:<{width}}  {entry.kind:<10} {seed:<4} {summary}")
+
+
+def method_command(name: str) -> None:
+    """Print one method: where it is imported from, its arguments, its documentation.
+
+    Raises:
+        SpecError: there is no such method.
+    """
+    thing = find(name)
+    (entry,) = [entry for entry in methods() if entry.name == name]
+    print(f"{entry.name}, {entry.kind}: from {entry.module} import {entry.qualname}\n")
+    for argument in inspect.signature(thing).parameters.values():
+        default = "" if argument.default is argument.empty else f" = {argument.default!r}"
+        star = {argument.VAR_POSITIONAL: "*", argument.VAR_KEYWORD: "**"}.get(argument.kind, "")
+        print(f"    {star}{argument.name}{default}")
+    print(f"\n{_plain(inspect.getdoc(thing) or '')}")
+    if entry.paper is not None:
+        print(f"\n{entry.paper.title} ({entry.paper.year}), {entry.paper.id}")
+
+
+def _plain(text: str) -> str:
+    """Without the marks of references and code."""
+    return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", text).replace("``", "")
