@@ -26,19 +26,26 @@ arms differ in the reward and the clip:
 10 seeds, which give all arms the same policy, the same table and the same random numbers.
 
 Measured is the exact entropy of whole answers after each rollout, its slope (least squares over the
-run, times the number of rollouts, in parts of the entropy at the start), the exact accuracy, and
-the share of tokens whose gradient the clip cut. Intervals are the 95 % bootstrap over seeds of the
-difference between arms of the same seed. The rule, for the skewed start: with E = slope of
-`no_clip` minus slope of `clip`, the claim is
+run, times the number of rollouts, in parts of the entropy at the start), and the exact accuracy.
+`spurious_reward_check` reads the log of every update: the share of tokens of the fourth steps whose
+gradient the clip cut, and the slope of the entropy per token, in the same unit. Intervals are the
+95 % bootstrap over seeds. The rule is for the skewed start. The fall is minus the slope; two
+hundredths of the entropy at the start is the margin.
 
-- inconclusive if the clip cut less than 1 % of the tokens of the fourth step (it did not act);
-- else refuted if E's interval lies below +0.02 (a fall by the clip of two hundredths of the entropy
-  or more is excluded);
-- else supported if it lies above 0;
-- else inconclusive.
+- *With the clip* the entropy falls: refuted if the interval of the fall in `clip` lies below the
+  margin, else supported if it lies above 0, else inconclusive.
+- *By less without it*: the same of the fall in `clip` minus the fall in `no_clip` of the same seed.
+- *Not without it*: refuted if the interval of the fall in `no_clip` lies above 0, else supported if
+  it lies below the margin, else inconclusive.
 
-Recorded without a say in the verdict: the same for the flat start, both slopes by themselves, and
-what becomes of the accuracy in every arm.
+The claim is refuted if a part is, supported if all are, else inconclusive; and inconclusive too if
+the clip cut less than 1 % of the tokens of the fourth step (it did not act).
+
+The rule was changed after the first run, which the record counts too: that one judged the second
+part alone, and called it the claim. The runs are the same.
+
+Recorded without a say in the verdict: the same for the flat start, the slopes that are read off the
+log, and what becomes of the accuracy in every arm.
 """
 
 import argparse
@@ -49,8 +56,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from reproductions.record import compare, judged, resumed, shown, spread, tries, versions, write
+from reproductions.record import (
+    all_of,
+    compare,
+    judged,
+    resumed,
+    shown,
+    spread,
+    tries,
+    versions,
+    write,
+)
 
+from rewardsmith.audit.spurious import LoggedUpdate, spurious_reward_check
 from rewardsmith.policy.advantages.group_relative import grpo
 from rewardsmith.policy.losses.aggregation import Aggregation
 from rewardsmith.policy.losses.clipping import ppo
@@ -61,13 +79,15 @@ FLIPS = {"clip": 0.5, "no_clip": 0.5, "flip_25": 0.25, "flip_10": 0.1, "true": 0
 """For how many of the answers the reward is the wrong one."""
 ARMS = (*FLIPS, "entropy_only")
 STARTS = {"skewed": 2.0, "flat": 0.5}
-MEASURES = ("slope", "entropy_change", "accuracy_change", "clipped")
+MEASURES = ("slope", "entropy_change", "accuracy_change")
+LOGGED = ("clipped", "logged_slope")
+"""What the log tells of arms with a reward."""
 MARGIN, ACTS = 0.02, 0.01
 UNBOUNDED = (1.0 - 1e-12, 1e12)
 """A clip that no ratio reaches."""
 CLAIM = (
-    "Under a reward that is a coin toss, clipped updates lower the entropy of the policy below "
-    "what the same updates without the clip leave."
+    "Under a reward that is a coin toss, a policy loses entropy because its updates are clipped, "
+    "and not without the clip."
 )
 UNPROVED = [
     "Anything about language models: this is a table of logits in which no prefix shares a "
@@ -97,7 +117,7 @@ class Settings:
 
 
 def train(arm: str, start: str, seed: int, settings: Settings) -> dict[str, Any]:
-    """One run: what :data:`MEASURES` names, and the curves of entropy and accuracy."""
+    """One run: what :data:`MEASURES` and :data:`LOGGED` name, and the curves of both numbers."""
     lm = EnumerableLM.random(
         settings.prompts,
         settings.vocabulary,
@@ -109,13 +129,13 @@ def train(arm: str, start: str, seed: int, settings: Settings) -> dict[str, Any]
     shape = (settings.prompts, len(lm.tokens))
     right = torch.rand(shape, dtype=torch.float64, generator=generator) < settings.right
     entropy, accuracy = [lm.entropy().item()], [lm.objective(right.double()).item()]
-    clipped: list[float] = []
+    log: list[LoggedUpdate] = []
     for _ in range(settings.rollouts):
         if arm == "entropy_only":
             for _ in range(settings.epochs):
                 descend(lm, settings.prompts * lm.entropy(), settings.learning_rate)
         else:
-            clipped.append(learn(lm, arm, right, generator, settings))
+            log += learn(lm, arm, right, generator, settings)
         entropy.append(lm.entropy().item())
         accuracy.append(lm.objective(right.double()).item())
     slope = np.polyfit(np.arange(len(entropy)), entropy, 1)[0] * settings.rollouts / entropy[0]
@@ -123,7 +143,7 @@ def train(arm: str, start: str, seed: int, settings: Settings) -> dict[str, Any]
         "slope": round(float(slope), 6),
         "entropy_change": round(entropy[-1] / entropy[0] - 1.0, 6),
         "accuracy_change": round(accuracy[-1] - accuracy[0], 6),
-        "clipped": round(float(np.mean(clipped)), 6) if clipped else 0.0,
+        **(read(log, arm, settings) if log else {}),
         "entropy": np.round(entropy, 4).tolist(),
         "accuracy": np.round(accuracy, 4).tolist(),
     }
@@ -135,23 +155,39 @@ def learn(
     right: torch.Tensor,
     generator: torch.Generator,
     settings: Settings,
-) -> float:
-    """One rollout and its steps; the share of tokens that the clip cut in the last of them."""
+) -> list[LoggedUpdate]:
+    """One rollout and its steps; what each of them was computed from."""
     sample = lm.sample(settings.group, generator)
     flip = torch.rand(len(sample.answer), dtype=torch.float64, generator=generator) < FLIPS[arm]
     rewards = (right[sample.prompt, sample.answer] ^ flip).double()
     advantage = grpo(rewards, sample.prompt).values
+    log = []
     for _ in range(settings.epochs):
+        logprob = lm.logprob()[sample.prompt, sample.answer]
         found = ppo(
-            lm.logprob()[sample.prompt, sample.answer],
+            logprob,
             sample.logprob,
             advantage,
             sample.mask,
-            clip=UNBOUNDED if arm == "no_clip" else settings.clip,
+            clip=bounds_of(arm, settings),
             aggregation=Aggregation("seq-mean-token-sum", sequences=settings.group),
         )
+        log.append(LoggedUpdate(logprob.detach(), sample.logprob, advantage, sample.mask))
         descend(lm, found.loss, settings.learning_rate)
-    return float(found.metrics["clipped_high"] + found.metrics["clipped_low"])
+    return log
+
+
+def bounds_of(arm: str, settings: Settings) -> float | tuple[float, float]:
+    """The clip of an arm."""
+    return UNBOUNDED if arm == "no_clip" else settings.clip
+
+
+def read(log: Sequence[LoggedUpdate], arm: str, settings: Settings) -> dict[str, float]:
+    """What :data:`LOGGED` names, by our audit."""
+    told = spurious_reward_check(log, clip=bounds_of(arm, settings))
+    cut = np.add(told.clipped_high, told.clipped_low)[settings.epochs - 1 :: settings.epochs]
+    slope = told.entropy_slope * len(log) / told.entropy[0]
+    return {"clipped": round(float(cut.mean()), 6), "logged_slope": round(slope, 6)}
 
 
 def descend(lm: EnumerableLM, loss: torch.Tensor, rate: float) -> None:
@@ -167,9 +203,20 @@ def descend(lm: EnumerableLM, loss: torch.Tensor, rate: float) -> None:
 def judge(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """The rule of the module's docstring; ``runs`` are those of each arm, by seed."""
     values = {
-        arm: {name: [run[name] for run in told] for name in MEASURES} for arm, told in runs.items()
+        arm: {name: [run[name] for run in told] for name in names(arm)}
+        for arm, told in runs.items()
     }
-    effect = compare(values["no_clip"]["slope"], values["clip"]["slope"])
+    clip, no_clip = ([-slope for slope in values[arm]["slope"]] for arm in ("clip", "no_clip"))
+    effects = {
+        "fall_clip": spread(clip),
+        "fall_clip_minus_no_clip": compare(clip, no_clip),
+        "fall_no_clip": spread(no_clip),
+    }
+    parts = {
+        "falls_with_the_clip": judged(effects["fall_clip"], MARGIN),
+        "by_less_without_it": judged(effects["fall_clip_minus_no_clip"], MARGIN),
+        "not_without_it": absent(effects["fall_no_clip"], MARGIN),
+    }
     guard = "the clip did not act" if np.mean(values["clip"]["clipped"]) < ACTS else None
     beside = {
         f"accuracy_{arm}_minus_true": compare(
@@ -178,16 +225,32 @@ def judge(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         for arm in ARMS
         if arm != "true"
     }
+    beside["logged_slope_no_clip_minus_clip"] = compare(
+        values["no_clip"]["logged_slope"], values["clip"]["logged_slope"]
+    )
     return {
-        "verdict": "inconclusive" if guard else judged(effect, MARGIN),
+        "verdict": "inconclusive" if guard else all_of(parts),
+        "parts": parts,
         "guard": guard,
-        "effects": {"slope_no_clip_minus_clip": effect},
+        "effects": effects,
         "beside": beside,
         "arms": {
             arm: {name: {**spread(told), "per_seed": told} for name, told in values[arm].items()}
             for arm in ARMS
         },
     }
+
+
+def names(arm: str) -> tuple[str, ...]:
+    """What is measured in an arm."""
+    return MEASURES if arm == "entropy_only" else MEASURES + LOGGED
+
+
+def absent(effect: Mapping[str, Any], margin: float) -> str:
+    """Refuted if there is a rise at all, else supported if one by the margin is excluded."""
+    if effect["low"] > 0:
+        return "refuted"
+    return "supported" if effect["high"] < margin else "inconclusive"
 
 
 def measure(start: str, settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
@@ -251,10 +314,10 @@ def main() -> None:
     for title, found in (("skewed", record), ("flat", record["flat"])):
         print(title)
         for arm, told in found["arms"].items():
-            print(f"  {arm:12} {'  '.join(f'{name} {shown(told[name])}' for name in MEASURES)}")
+            print(f"  {arm:12} {'  '.join(f'{name} {shown(told[name])}' for name in names(arm))}")
         for name, effect in (found["effects"] | found["beside"]).items():
             print(f"  {name} {shown(effect)}")
-        print(f"  {found['verdict']}, guard: {found['guard']}")
+        print(f"  {found['verdict']}, {found['parts']}, guard: {found['guard']}")
     print(f"verdict: {record['verdict']} (of the skewed start); record: {out}")
 
 

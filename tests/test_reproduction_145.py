@@ -11,6 +11,7 @@ import torch
 from reproductions import r145_spurious_reward as r145
 from reproductions.r145_spurious_reward import (
     ARMS,
+    LOGGED,
     MEASURES,
     STARTS,
     UNBOUNDED,
@@ -18,6 +19,7 @@ from reproductions.r145_spurious_reward import (
     judge,
     reproduce,
 )
+from reproductions.record import all_of
 
 from rewardsmith.policy.advantages.group_relative import grpo
 from rewardsmith.policy.losses.clipping import ppo
@@ -155,45 +157,76 @@ def check_record(record: dict[str, Any]) -> None:
     assert {"python", "rewardsmith", "numpy", "torch"} <= record["versions"].keys()
     answers = settings["rollouts"] * settings["group"] * settings["prompts"]
     assert record["budget"]["answers_per_run"] == answers
+    assert record["verdict"] == ("inconclusive" if record["guard"] else all_of(record["parts"]))
     assert record["budget"]["runs"] == len(STARTS) * len(ARMS) * len(seeds)
     assert {"settings", "seeds", "verdict", "times"} <= record["tries"][-1].keys()
     for result in (record, record["flat"]):
         assert result["verdict"] in {"supported", "refuted", "inconclusive"}
         for effect in (result["effects"] | result["beside"]).values():
             assert effect["low"] <= effect["mean"] <= effect["high"]
-            assert effect["visible_at_80_power"] is None or effect["visible_at_80_power"] > 0
+            assert effect.get("visible_at_80_power") is None or effect["visible_at_80_power"] > 0
         assert tuple(result["arms"]) == ARMS
-        for arm in result["arms"].values():
-            for name in MEASURES:
-                assert arm[name]["low"] <= arm[name]["mean"] <= arm[name]["high"]
-                assert len(arm[name]["per_seed"]) == len(seeds)
+        for arm, told in result["arms"].items():
+            for name in r145.names(arm):
+                assert told[name]["low"] <= told[name]["mean"] <= told[name]["high"]
+                assert len(told[name]["per_seed"]) == len(seeds)
 
 
 def runs(clip: list[float], no_clip: list[float], clipped: float = 0.1) -> dict[str, Any]:
-    other = dict.fromkeys(MEASURES, 0.0)
+    other = dict.fromkeys(MEASURES + LOGGED, 0.0)
     told = {arm: [other] * len(clip) for arm in ARMS}
     told["clip"] = [{**other, "slope": slope, "clipped": clipped} for slope in clip]
     told["no_clip"] = [{**other, "slope": slope} for slope in no_clip]
     return told
 
 
+YES, NO, UNKNOWN = "supported", "refuted", "inconclusive"
+FALL, LESS, FLAT = [-0.4, -0.5, -0.45], [-0.1, -0.1, -0.2], [0.01, -0.01, 0.005]
+WIDE = [-0.4, 0.3, -0.45]
+
+
 @pytest.mark.parametrize(
-    ("clip", "no_clip", "clipped", "verdict"),
+    ("clip", "no_clip", "clipped", "parts", "verdict"),
     [
-        ([-0.4, -0.5, -0.45], [-0.1, -0.1, -0.2], 0.1, "supported"),
-        ([-0.1, -0.1, -0.2], [-0.4, -0.5, -0.45], 0.1, "refuted"),
+        (FALL, FLAT, 0.1, (YES, YES, YES), YES),
+        (FALL, LESS, 0.1, (YES, YES, NO), NO),
+        (LESS, FALL, 0.1, (YES, NO, NO), NO),
+        (FLAT, [0.3, 0.4, 0.3], 0.1, (NO, YES, YES), NO),
         # There, and too small.
-        ([-0.11, -0.11, -0.11], [-0.1, -0.1, -0.1], 0.1, "refuted"),
-        ([-0.4, 0.3, -0.45], [-0.1, -0.1, -0.2], 0.1, "inconclusive"),
-        ([-0.4, -0.5, -0.45], [-0.1, -0.1, -0.2], 0.009, "inconclusive"),
+        ([-0.11] * 3, [-0.1] * 3, 0.1, (YES, NO, NO), NO),
+        (WIDE, FLAT, 0.1, (UNKNOWN, UNKNOWN, YES), UNKNOWN),
+        (FALL, WIDE, 0.1, (YES, UNKNOWN, UNKNOWN), UNKNOWN),
+        (FALL, LESS, 0.009, (YES, YES, NO), UNKNOWN),
     ],
 )
 def test_every_verdict_can_fall(
-    clip: list[float], no_clip: list[float], clipped: float, verdict: str
+    clip: list[float],
+    no_clip: list[float],
+    clipped: float,
+    parts: tuple[str, ...],
+    verdict: str,
 ) -> None:
     told = judge(runs(clip, no_clip, clipped))
+    assert tuple(told["parts"].values()) == parts
     assert told["verdict"] == verdict
     assert told["guard"] == ("the clip did not act" if clipped < 0.01 else None)
+
+
+def test_what_is_read_off_the_log_is_what_the_loss_cut() -> None:
+    """And the slope of the entropy of the tokens that were met, in the unit of the exact one."""
+    lm = EnumerableLM.random(8, 5, 4, spread=2.0, seed=60)
+    generator = torch.Generator().manual_seed(0)
+    right = torch.rand((8, len(lm.tokens)), generator=generator) < 0.3
+    log = [one for _ in range(10) for one in r145.learn(lm, "clip", right, generator, Settings())]
+    told = r145.read(log, "clip", Settings())
+    cut = [ppo(*update, clip=0.2).metrics for update in log[3::4]]
+    wanted = sum(float(of["clipped_high"] + of["clipped_low"]) for of in cut) / 10
+    assert told["clipped"] == pytest.approx(wanted, abs=1e-5)
+    assert told["clipped"] > 0.01
+    entropy = [-float(update.old_logprob[update.mask].mean()) for update in log]
+    slope = sum((i - 19.5) * one for i, one in enumerate(entropy)) / (40 * (40**2 - 1) / 12)
+    assert told["logged_slope"] == pytest.approx(40 * slope / entropy[0], abs=1e-5)
+    assert r145.read(log, "no_clip", Settings())["clipped"] == 0.0
 
 
 def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
@@ -211,5 +244,5 @@ def test_runs_are_what_the_record_says() -> None:
     record = json.loads((RESULTS / "145.json").read_text(encoding="utf-8"))
     for arm in ("clip", "no_clip"):
         run = r145.train(arm, "skewed", 0, Settings())
-        for name in MEASURES:
+        for name in r145.names(arm):
             assert run[name] == pytest.approx(record["arms"][arm][name]["per_seed"][0], abs=1e-4)

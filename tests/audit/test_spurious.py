@@ -85,7 +85,7 @@ def changed(**fields: Any) -> list[LoggedUpdate]:
     ("updates", "clip", "told"),
     [
         ([logged(0)], 0.2, "1 updates have no slope"),
-        ([logged(0), logged(1)], 1.0, "clip is 1.0"),
+        ([logged(0), logged(1)], -0.1, "clip is"),
         ([logged(0), logged(1)], (0.2, -0.1), "clip is"),
         (changed(advantage=torch.zeros(3)), 0.2, r"update 1 advantage has the shape \[3, 3\]"),
         (changed(logprob=torch.full((400, 3), float("nan"))), 0.2, "update 1 logprob of a marked"),
@@ -118,6 +118,20 @@ def test_flipped_rewards_are_wrong_as_often_as_asked(share: float) -> None:
     assert float((found != rewards).float().mean()) == pytest.approx(share, abs=0.015)
     assert set(found.tolist()) <= {0.0, 1.0}
     assert found.dtype == rewards.dtype
+
+
+def test_flipped_rewards_may_be_true_and_false() -> None:
+    right = torch.arange(100) % 3 == 0
+    found = flipped(right, 0.4, torch.Generator().manual_seed(0))
+    wanted = flipped(right.float(), 0.4, torch.Generator().manual_seed(0))
+    assert found.dtype == torch.bool
+    assert torch.equal(found, wanted.bool())
+
+
+def test_bounds_may_be_a_list_as_configurations_have_them() -> None:
+    updates = [logged(0), logged(1)]
+    found = spurious_reward_check(updates, clip=[0.1, 0.3])
+    assert found == spurious_reward_check(updates, clip=(0.1, 0.3))
 
 
 def test_only_zeros_and_ones_can_be_flipped() -> None:

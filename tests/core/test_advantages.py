@@ -44,3 +44,21 @@ def test_what_trains_is_finite(value, dtype):
 
 def test_a_sum_that_overflows_is_no_fault():
     Advantages(torch.full((2, 2), 3e38), torch.ones(2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("values", "weight"), [([2], [2]), ([2], [3, 2]), ([2, 2], [2, 3]), ([2], [2, 2, 2])]
+)
+def test_a_weight_is_one_for_each_step(values, weight):
+    made = Advantages(torch.ones(values), torch.ones(2, dtype=torch.bool))
+    made.weight = torch.ones(weight)
+    with pytest.raises(ValueError, match=r"their weights \[.*; a weight is one for each step"):
+        made.__post_init__()  # beside the types, which the tests check before it
+
+
+def test_what_stands_outside_the_mask_may_be_anything():
+    nan = float("nan")
+    made = Advantages(torch.tensor([1.0, 2.0]), KEEP[:2], torch.tensor([[2.0, nan], [nan, nan]]))
+    assert made.by_step(torch.tensor([[True, False], [True, True]])).tolist() == [[2, 0], [0, 0]]
+    narrow = Advantages(torch.ones(1).bfloat16(), KEEP[:1], torch.tensor([[1.001]]))
+    assert narrow.by_step(KEEP[None, :1]).item() == pytest.approx(1.001)

@@ -15,10 +15,11 @@ def texts(n=4, group=(0, 1, 0, 1), **columns):
     return Rollouts.from_text(["?"] * n, ["!"] * n, group=group, **columns)
 
 
-def steps(mask, action=None):
+def steps(mask, action=None, group=None):
     mask = torch.tensor(mask).bool()
     action = mask if action is None else torch.tensor(action).bool()
-    return Rollouts(steps={"token": torch.zeros(mask.shape)}, mask=mask, action_mask=action)
+    token = {"token": torch.zeros(mask.shape)}
+    return Rollouts(steps=token, mask=mask, action_mask=action, group=group)
 
 
 def centered(rewards, group, *, keep=None):
@@ -74,8 +75,29 @@ def test_a_row_without_a_score_never_trains_whatever_the_function_says():
 
 def test_rollouts_without_groups_are_refused_where_they_would_be_compared():
     scores = Scores.outcome(torch.tensor([1.0, 0.0, 2.0]))
-    with pytest.raises(ValueError, match=r"rloo compares .* each of these 3 is a group of its own"):
+    with pytest.raises(ValueError, match=r"rloo compares .* these 3 have none; give .* `group`"):
         estimator("rloo")(texts(3, group=None), scores)
+    with pytest.warns(UserWarning, match="rloo: "):
+        found = estimator("rloo")(texts(3, group="abc"), scores)
+    assert found.values.tolist() == [0.0] * 3
+
+
+def test_over_ranks_the_task_tells_who_belongs_together():
+    scores = Scores.outcome(torch.tensor([1.0, 0.0, 2.0]))
+    made = Estimated(advantages.rloo)
+    made.options["ranks"] = "all"
+    with pytest.raises(MissingColumn, match="task"):
+        made(texts(3, group="aab"), scores)
+    assert made._group(texts(3, group="aab", task=["x", "y", "x"])) == ["x", "y", "x"]
+
+
+def test_annotations_that_only_a_type_checker_sees_do_no_harm():
+    def above(rewards, *, keep, by: "Nowhere" = 1.0):
+        return Advantages(rewards - by, keep)
+
+    scores = Scores.outcome(torch.tensor([1.0, 0.0, 2.0]))
+    found = Estimated(above, {"by": 1.0})(texts(3, group=None), scores)
+    assert found.values.tolist() == [0.0, -1.0, 1.0]
 
 
 def test_lengths_of_texts_are_a_column():
@@ -86,8 +108,7 @@ def test_lengths_of_texts_are_a_column():
     found = estimator("opo")(told, Scores.outcome(rewards)).values
     expected = advantages.opo(rewards, [0, 0, 0], torch.tensor([1, 50, 10])).values
     assert torch.equal(found, expected)
-    rows = steps([[1, 1, 1], [1, 0, 0]])
-    rows.group[:] = 0
+    rows = steps([[1, 1, 1], [1, 0, 0]], group="aa")
     found = estimator("opo")(rows, Scores.outcome(torch.tensor([4.0, 0.0]))).values
     assert found.tolist() == [1.0, -3.0]
 

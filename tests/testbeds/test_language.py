@@ -57,6 +57,8 @@ def test_every_answer_is_there_once_with_its_probability(
     assert lm.number(lm.tokens).tolist() == list(range(len(answers)))
     behind = torch.where(lm.mask, lm.tokens, 1)
     assert torch.equal(lm.number(behind), lm.number(lm.tokens))
+    unread = torch.cat([torch.where(lm.mask, lm.tokens, -1), torch.full((len(answers), 2), 1)], 1)
+    assert torch.equal(lm.number(unread), lm.number(lm.tokens))
 
 
 def test_prefixes_with_one_beginning_have_one_number() -> None:
@@ -103,6 +105,8 @@ def test_gradients_are_those_of_differences(
         lambda model: model.kl(other),
         lambda model: model.entropy(),
         lambda model: model.pass_at_k(rewards > 0.5, 4),
+        lambda model: model.partition(rewards, 0.5)[0].sum(),
+        lambda model: (model.partition(rewards, 0.5)[1] * rewards).sum(),
     ):
         found = lm.gradient(what(lm))
         for place in itertools.product(range(2), range(0, nodes(3, 2), 2), range(3)):
@@ -146,6 +150,14 @@ def test_pass_at_k_is_that_of_k_independent_answers() -> None:
         lm.pass_at_k(right, 0)
 
 
+def test_where_nothing_is_right_pass_at_k_is_nothing() -> None:
+    lm = EnumerableLM.random(8, 5, 4, spread=2.0)
+    nothing = torch.zeros(8, len(lm.tokens), dtype=torch.bool)
+    for k in (1, 64):
+        assert lm.pass_at_k(nothing, k).item() == 0.0
+        assert lm.pass_at_k(~nothing, k).item() == pytest.approx(1.0, abs=1e-15)
+
+
 def test_samples_are_drawn_from_it_and_from_the_generator_alone() -> None:
     lm = EnumerableLM.random(2, 3, 2, seed=1)
     sample = lm.sample(20_000, torch.Generator().manual_seed(0))
@@ -182,6 +194,8 @@ def test_rewards_correlate_with_length_as_asked() -> None:
         found = torch.corrcoef(torch.stack([rewards.flatten(), lengths.flatten()]))[0, 1]
         assert float(found) == pytest.approx(length, abs=0.05)
         assert float(rewards.var()) == pytest.approx(1.0, abs=0.1)
+        if length == 1.0:  # Exactly: the standard deviation is that of all answers.
+            assert float(rewards[0].var(correction=0)) == pytest.approx(1.0, abs=1e-12)
     with pytest.raises(ValueError, match="length is 2"):
         lm.draw_rewards(torch.Generator(), length=2.0)
 
@@ -225,3 +239,25 @@ def test_other_bad_input_is_refused() -> None:
         lm.partition(torch.zeros(1, 7, dtype=torch.float64), 0.0)
     with pytest.raises(ValueError, match="tokens are 0 to 2"):
         lm.number(torch.tensor([[1, 3]]))
+    with pytest.raises(ValueError, match=r"row 1 has 1 tokens and no end \(0\)"):
+        lm.number(torch.tensor([[0], [1]]))
+    assert lm.number(torch.tensor([[0]])).tolist() == [0]
+
+
+def test_what_would_be_too_many_is_refused_before_it_is_drawn() -> None:
+    with pytest.raises(ValueError, match="are too many to list"):
+        EnumerableLM.random(1, 30, 8)
+
+
+def test_nothing_is_stretched_to_the_models_shape() -> None:
+    lm = EnumerableLM.random(2, 3, 2)
+    for table in (torch.zeros(2, 1), torch.zeros(1, 7)):
+        told = r"the table has the shape .* prompts and answers are \[2, 7\]"
+        with pytest.raises(ValueError, match=f"objective: {told}"):
+            lm.objective(table.double())
+        with pytest.raises(ValueError, match=f"partition: {told}"):
+            lm.partition(table.double(), 1.0)
+        with pytest.raises(ValueError, match=f"pass_at_k: {told}"):
+            lm.pass_at_k(table.bool(), 1)
+    with pytest.raises(ValueError, match=r"kl: logits have the shapes \[2, 3, 3\] and \[1, 3, 3\]"):
+        lm.kl(EnumerableLM.random(1, 3, 2))

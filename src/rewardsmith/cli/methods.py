@@ -40,8 +40,7 @@ def method_command(name: str) -> None:
     print(f"{entry.name}, {entry.kind}: from {entry.module} import {entry.qualname}\n")
     for argument in inspect.signature(thing).parameters.values():
         default = "" if argument.default is argument.empty else f" = {argument.default!r}"
-        star = {argument.VAR_POSITIONAL: "*", argument.VAR_KEYWORD: "**"}.get(argument.kind, "")
-        print(f"    {star}{argument.name}{default}")
+        print(f"    {argument.name}{default}")
     print(f"\n{_plain(inspect.getdoc(thing) or '')}")
     if entry.paper is not None:
         print(f"\n{entry.paper.title} ({entry.paper.year}), {entry.paper.id}")

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+Own = TypeVar("Own", bound="Advantages")
 
 
 @dataclass(eq=False)
@@ -27,17 +30,19 @@ class Advantages:
     def __post_init__(self) -> None:
         if self.values.shape[:1] != self.keep.shape:
             raise ValueError(f"{len(self.values)} advantages, {len(self.keep)} keep flags")
-        if self.weight is not None and self.weight.shape[:1] != self.keep.shape:
-            raise ValueError(f"{len(self.weight)} rows of weights, {len(self.keep)} keep flags")
-        by_step = self.values.ndim == 2
-        if self.weight is not None and by_step and self.weight.shape != self.values.shape:
-            shapes = f"{[*self.values.shape]} and {[*self.weight.shape]}"
-            raise ValueError(f"advantages and their weights have the shapes {shapes}")
+        if self.weight is not None and (
+            self.weight.ndim != 2
+            or self.weight.shape[:1] != self.keep.shape
+            or (self.values.ndim == 2 and self.weight.shape != self.values.shape)
+        ):
+            raise ValueError(
+                f"advantages have the shape {[*self.values.shape]}, their weights "
+                f"{[*self.weight.shape]}; a weight is one for each step"
+            )
         if _finite(self.values):
             return
         finite = self.values.isfinite()
-        finite = finite.all(dim=1) if by_step else finite
-        broken = self.keep & ~finite
+        broken = self.keep & ~(finite.all(dim=1) if finite.ndim == 2 else finite)
         if bool(broken.any()):
             row = int(broken.nonzero()[0])
             raise ValueError(f"row {row} trains on an advantage that is not finite")
@@ -48,21 +53,21 @@ class Advantages:
         One number per rollout stands at each of its steps.
         """
         values = self.values if self.values.ndim == 2 else self.values[:, None]
-        if not bool(self.keep.all()):
-            # What does not train may be NaN, of which 0 times is NaN.
-            values = torch.where(self.keep[:, None], values, 0.0)
+        if self.weight is not None:
+            return torch.where(self.masked(mask), values * self.weight, 0.0)
+        if self.values.ndim == 2 or not bool(self.keep.all()):
+            return torch.where(self.masked(mask), values, 0.0)
         # Bytes become floats many times as fast as bools do.
-        steps = mask.bool().view(torch.uint8).to(values.dtype).mul_(values)
-        return steps if self.weight is None else steps.mul_(self.weight)
+        return mask.bool().view(torch.uint8).to(values.dtype).mul_(values)
 
     def masked(self, mask: Bool[Tensor, "n t"]) -> Bool[Tensor, "n t"]:
         """The steps that train: ``mask`` without the rows that do not."""
         return mask.bool() & self.keep[:, None]
 
-    def select(self, rows: Sequence[int] | slice | Tensor) -> "Advantages":
+    def select(self: Own, rows: Sequence[int] | slice | Tensor) -> Own:
         """Those of some rows, such as a micro-batch: indices, a slice, or a bool mask."""
         weight = None if self.weight is None else self.weight[rows]
-        return Advantages(self.values[rows], self.keep[rows], weight, self.metrics)
+        return replace(self, values=self.values[rows], keep=self.keep[rows], weight=weight)
 
 
 def _finite(values: Tensor) -> bool:

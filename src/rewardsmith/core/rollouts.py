@@ -51,6 +51,8 @@ class Rollouts:
         self.mask = torch.ones(n, t, dtype=torch.bool) if mask is None else mask
         self.action_mask = self.mask if action_mask is None else action_mask
         self.group = torch.arange(n) if group is None else factorize(group)
+        self.grouped = group is not None
+        """Whether groups were given; each rollout is one of its own otherwise."""
         self.spans = dict(spans or {})
         self._check(n, t)
 
@@ -178,7 +180,7 @@ class Rollouts:
         index = torch.as_tensor(index)
         # No index at all comes as an empty list, which torch takes for floats.
         index = index.nonzero().flatten() if index.dtype == torch.bool else index.long()
-        return Rollouts(
+        made = Rollouts(
             {name: taken(column, index) for name, column in self.rows.items()},
             {name: mapped(lambda leaf: leaf[index], c) for name, c in self.steps.items()},
             mask=self.mask[index],
@@ -186,6 +188,8 @@ class Rollouts:
             group=self.group[index],
             spans={name: span[index] for name, span in self.spans.items()},
         )
+        made.grouped = self.grouped
+        return made
 
     def segments(self, span: str) -> "Rollouts":
         """One row per span (turn, step, ...): its steps, left-aligned, with its rollout's columns.

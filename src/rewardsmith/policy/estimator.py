@@ -32,10 +32,12 @@ class Estimated(Estimator):
       earned at a step that the policy did not choose, such as a tool's answer, goes to the action
       before it.
     - ``parts``: name -> [N], of each part of the scores.
-    - ``group`` and ``mask`` (the action mask).
+    - ``group``; with the option ``ranks`` the column ``task``, for groups are numbered anew on each
+      rank.
+    - ``mask``: the action mask.
     - ``lengths``: a column, or the sums of the action mask. Rollouts of one step each, as texts
       are, need the column.
-    - any other name: the column of that name.
+    - any other name: the column of that name. One that has a default may be missing.
 
     Rows without a score are left out of moments (the function's ``keep``) and do not train.
 
@@ -45,8 +47,8 @@ class Estimated(Estimator):
 
     Raises:
         ValueError: a function without ``keep``, or an option that it does not have or that is none
-            of a choice. In ``forward``: nobody shares a group although the function compares, no
-            lengths, or what the function raises. MissingColumn: a column that it needs is not
+            of a choice. In ``forward``: rollouts without groups although the function compares,
+            no lengths, or what the function raises. MissingColumn: a column that it needs is not
             there. TypeError: it returns something else than ``Advantages``.
     """
 
@@ -63,7 +65,7 @@ class Estimated(Estimator):
             raise ValueError(
                 f"{self.name} has no keyword `keep`, and so cannot leave rows without a score out"
             )
-        hints = get_type_hints(function)
+        hints = _hints(function)
         for name, value in self.options.items():
             if name not in known or name == "keep":
                 valid = [option for option in known if option != "keep"]
@@ -96,16 +98,21 @@ class Estimated(Estimator):
             return self._group(rollouts)
         if name == "lengths":
             return self._lengths(rollouts)
+        default = self.inputs[name]
+        if default is not inspect.Parameter.empty and name not in rollouts:
+            return default
         return _tensor(rollouts.column(name, needed_by=self.name))
 
-    def _group(self, rollouts: Rollouts) -> Tensor:
-        group = rollouts.group
-        if len(group) > 1 and len(group.unique()) == len(group):
+    def _group(self, rollouts: Rollouts) -> Any:
+        if self.options.get("ranks") is not None:
+            # Groups are numbered anew on each rank.
+            return rollouts.column("task", needed_by=f"{self.name} over ranks")
+        if len(rollouts) > 1 and not rollouts.grouped:
             raise ValueError(
-                f"{self.name} compares rollouts of a group, and each of these {len(group)} is a "
-                "group of its own; give the rollouts `group`, such as the ids of their prompts"
+                f"{self.name} compares rollouts of a group, and these {len(rollouts)} have none; "
+                "give the rollouts `group`, such as the ids of their prompts"
             )
-        return group
+        return rollouts.group
 
     def _lengths(self, rollouts: Rollouts) -> Any:
         if "lengths" in rollouts.rows:
@@ -137,6 +144,14 @@ def estimator(name: str, **options: Any) -> Estimator:
     found = find(name)
     made: Estimator = found(**options) if isinstance(found, type) else Estimated(found, options)
     return made
+
+
+def _hints(function: AdvantageFunction) -> Mapping[str, Any]:
+    """The types of its arguments; none where one cannot be found, as under TYPE_CHECKING."""
+    try:
+        return get_type_hints(function)
+    except NameError:
+        return {}
 
 
 def _tensor(column: Any) -> Any:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ..core.catalog import Paper, method
 from .losses.aggregation import Aggregation, Mode, aggregation_of
-from .losses.tokens import MOST, PolicyLoss, same_shape
+from .losses.tokens import MOST, PolicyLoss, check, masked, same_shape
 
 Estimate: TypeAlias = Literal["k1", "k2", "k3", "abs"]
 
@@ -64,7 +64,8 @@ def kl(
         estimator: ``"k1"``, ``"k2"``, ``"k3"`` or ``"abs"``.
         straight_through: the value of the estimator with the gradient of k2.
         old_logprob: [N, T] of the policy that sampled.
-        cap: the most that k3 may be; a token above has no gradient. Without it, only ``-d`` is held
+        cap: the most that k3 may be; a token above has no gradient, unless ``straight_through``
+            gives it k2's. Without it, only ``-d`` is held
             below 20, where k3 is 5e8, so that it stays finite.
 
     Returns:
@@ -118,7 +119,8 @@ def kl_loss(
     Args:
         logprob: as in :func:`kl`, like the others.
         ref_logprob: [N, T].
-        mask: [N, T].
+        mask: [N, T]; where the policy loss is given ``Advantages``, ``advantages.masked(mask)``,
+            so that both are of the same rows.
         estimator: see :func:`kl`.
         straight_through: see :func:`kl`.
         old_logprob: [N, T].
@@ -146,7 +148,7 @@ def kl_loss(
         old_logprob=old_logprob,
         cap=cap,
     )
-    mean = each.detach().sum() / mask.sum().clamp(min=1)
+    mean = each.detach().sum() / mask.bool().sum().clamp(min=1)
     return PolicyLoss(aggregation_of(aggregation)(each, mask), {"ref_kl": mean})
 
 
@@ -245,8 +247,18 @@ class AdaptiveKL:
         return {"coefficient": self.coefficient}
 
     def load(self, state: Mapping[str, float]) -> None:
-        """What :meth:`state` saved."""
-        self.coefficient = float(state["coefficient"])
+        """What :meth:`state` saved.
+
+        Raises:
+            ValueError: there is no coefficient in it, or one that is not positive and finite.
+        """
+        coefficient = state.get("coefficient", float("nan"))
+        if not 0.0 < coefficient < float("inf"):
+            raise ValueError(
+                f"AdaptiveKL: the coefficient of the state is {coefficient}, it must be positive "
+                "and finite"
+            )
+        self.coefficient = float(coefficient)
 
 
 _MOST_ERROR = 0.2
@@ -267,14 +279,6 @@ def _value(estimator: Estimate, away: Tensor, half_square: Tensor, cap: float | 
 
 def _masked(method: str, name: str, of: Tensor, mask: Tensor) -> Tensor:
     """Log-probabilities in float32 or wider, 0 where the mask is not."""
-    mask = mask.bool()
-    wide = torch.where(mask, of.to(torch.promote_types(of.dtype, torch.float32)), 0.0)
-    if not torch.compiler.is_compiling():
-        finite = wide.isfinite()
-        if not bool(finite.all()):
-            row, token = (int(i) for i in (~finite).nonzero()[0])
-            raise ValueError(
-                f"{method}: row {row} has {float(wide[row, token])} in {name} at token {token}; "
-                "the mask is of tokens that both policies can choose"
-            )
+    wide = masked(of, mask)
+    check(method, name, wide)
     return wide

@@ -65,9 +65,7 @@ class EnumerableLM(nn.Module):
                 f"{longest} tokens; [prompts, prefixes, 2 tokens or more] and 1 are needed"
             )
         vocabulary = logits.shape[2]
-        answers = nodes(vocabulary, longest)
-        if answers > _MOST:
-            raise ValueError(f"EnumerableLM: {answers} answers are too many to list")
+        _check_count(vocabulary, longest)
         prefixes = nodes(vocabulary, longest - 1)
         if logits.shape[1] != prefixes:
             raise ValueError(
@@ -88,6 +86,7 @@ class EnumerableLM(nn.Module):
         cls, prompts: int, vocabulary: int, longest: int, *, spread: float = 1.0, seed: int = 0
     ) -> "EnumerableLM":
         """Logits drawn from a normal distribution with the standard deviation ``spread``."""
+        _check_count(vocabulary, longest)
         shape = (prompts, nodes(vocabulary, longest - 1), vocabulary)
         noise = torch.randn(
             shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
@@ -122,15 +121,21 @@ class EnumerableLM(nn.Module):
         """The number of the answer that each row begins with; what follows its end is not read.
 
         Raises:
-            ValueError: a token that the vocabulary does not have.
+            ValueError: a token that the vocabulary does not have, or a row that stops before its
+                end and before T tokens.
         """
-        if bool(((tokens < 0) | (tokens >= self.logits.shape[2])).any()):
-            raise ValueError(f"number: tokens are 0 to {self.logits.shape[2] - 1}")
         at = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
         running = torch.ones_like(at, dtype=torch.bool)
         for column in tokens[:, : self.longest].T:
+            if bool((running & ((column < 0) | (column >= self.logits.shape[2]))).any()):
+                raise ValueError(f"number: tokens are 0 to {self.logits.shape[2] - 1}")
             running = running & (column != END)
             at = torch.where(running, at * (self.logits.shape[2] - 1) + column, at)
+        if tokens.shape[1] < self.longest and bool(running.any()):
+            raise ValueError(
+                f"number: row {int(running.nonzero()[0])} has {tokens.shape[1]} tokens and no end "
+                f"({END}); only answers of {self.longest} tokens have none"
+            )
         return at
 
     def draw_rewards(
@@ -160,6 +165,7 @@ class EnumerableLM(nn.Module):
 
     def objective(self, rewards: Float64[Tensor, "p a"]) -> Float64[Tensor, ""]:
         """``J = mean_p sum_a pi(a | p) R(p, a)``: the expected reward of one answer."""
+        self._check_table("objective", rewards)
         return (self.probability() * rewards).sum(dim=1).mean()
 
     def kl(self, other: "EnumerableLM") -> Float64[Tensor, ""]:
@@ -167,7 +173,15 @@ class EnumerableLM(nn.Module):
 
         Gradients flow to both. By the chain rule it is the expected sum over tokens of the KL of
         the next token.
+
+        Raises:
+            ValueError: they differ in prompts, tokens or the longest answer.
         """
+        if self.logits.shape != other.logits.shape:
+            raise ValueError(
+                f"kl: logits have the shapes {[*self.logits.shape]} and {[*other.logits.shape]}; "
+                "the divergence is of models with the same prompts and answers"
+            )
         own, its = self.logprob().sum(dim=-1), other.logprob().sum(dim=-1)
         return (own.exp() * (own - its)).sum(dim=1).mean()
 
@@ -193,10 +207,11 @@ class EnumerableLM(nn.Module):
             value; and the distribution that has it, ``pi exp(R / beta) / Z`` [P, A].
 
         Raises:
-            ValueError: beta is not positive.
+            ValueError: beta is not positive, or rewards are not [P, A].
         """
         if not beta > 0.0:
             raise ValueError(f"partition: beta is {beta}, it must be positive")
+        self._check_table("partition", rewards)
         tilted = self.logprob().sum(dim=-1) + rewards / beta
         log_partition = tilted.logsumexp(dim=1)
         return log_partition, (tilted - log_partition[:, None]).exp()
@@ -205,12 +220,22 @@ class EnumerableLM(nn.Module):
         """``mean_p 1 - (1 - pi(right | p))^k``: that one of k answers is right.
 
         Raises:
-            ValueError: k is below 1.
+            ValueError: k is below 1, or ``right`` is not [P, A].
         """
         if k < 1:
             raise ValueError(f"pass_at_k: k is {k}, it must be at least 1")
-        wrong = (self.probability() * ~right).sum(dim=1)
+        self._check_table("pass_at_k", right)
+        # From the right ones, so that none is 0 and not a rounding error below it.
+        wrong = (1.0 - (self.probability() * right).sum(dim=1)).clamp(min=0.0)
         return (1.0 - wrong**k).mean()
+
+    def _check_table(self, what: str, table: Tensor) -> None:
+        wanted = [self.prompts, len(self.tokens)]
+        if [*table.shape] != wanted:
+            raise ValueError(
+                f"{what}: the table has the shape {[*table.shape]}, the model's prompts and answers "
+                f"are {wanted}"
+            )
 
     # --- acting -----------------------------------------------------------------------------------
 
@@ -234,6 +259,12 @@ class EnumerableLM(nn.Module):
             running = running & (token != END)
             at = torch.where(running, at * (self.logits.shape[2] - 1) + token, at)
         return at
+
+
+def _check_count(vocabulary: int, longest: int) -> None:
+    answers = nodes(vocabulary, longest)
+    if answers > _MOST:
+        raise ValueError(f"EnumerableLM: {answers} answers are too many to list")
 
 
 def nodes(vocabulary: int, depth: int) -> int:

@@ -5,6 +5,7 @@ Any estimator can be followed by any of these; :func:`weighted` does it.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -35,7 +36,7 @@ def weighted(advantages: Advantages, by: TokenWeight) -> Advantages:
         advantages: of rollouts or of tokens.
         by: such as ``partial(perplexity_weighted, logprob=logprob, mask=mask)``.
     """
-    return Advantages(by(advantages.values), advantages.keep, advantages.weight, advantages.metrics)
+    return replace(advantages, values=by(advantages.values))
 
 
 @method(

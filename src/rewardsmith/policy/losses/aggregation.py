@@ -34,7 +34,8 @@ class Aggregation:
     token-sum                 sum_it L_it                  sums over micro-batches
     ========================= ============================ =================================
 
-    A sequence without a token counts in no mean; a batch without one has the loss 0.
+    A sequence without a token counts in no mean (TRL's means are over all rows: for those give
+    ``sequences=N``); a batch without one has the loss 0.
 
     Where a batch comes in several pieces (micro-batches, ranks), each piece's own mean weighs
     tokens by the piece that they are in. With the whole batch's ``tokens`` and ``sequences`` as the
@@ -42,8 +43,10 @@ class Aggregation:
 
     Args:
         mode: one of the above.
-        tokens: the denominator in the place of the number of tokens here.
-        sequences: likewise, of the number of sequences here that have a token.
+        tokens: the denominator in the place of the number of tokens here; of ``token-sum``, in
+            the place of 1.
+        sequences: likewise, of the number of sequences here that have a token; of
+            ``seq-sum-token-mean``, in the place of 1.
         length: of ``seq-mean-token-sum-norm``, the same number in every update: the most tokens
             that an answer may have.
 
@@ -83,40 +86,47 @@ class Aggregation:
     ) -> "Aggregation":
         """With the denominators of a whole batch, of which micro-batches are then taken.
 
+        A loss leaves out the rows that its ``Advantages`` do not keep, so they must not count here
+        either: ``of_batch(mode, advantages.masked(mask))``.
+
         Args:
             mode: as above.
-            mask: [N, T] the tokens of all micro-batches of this process.
+            mask: [N, T] the tokens that train, of all micro-batches of this process.
             length: as above.
             ranks: processes whose gradients are *averaged*, as data-parallel training does. The
-                denominators are then the mean over ranks, so that averaged gradients are those of
-                the whole batch.
+                denominators are then the mean over ranks (for a sum, 1 / the number of ranks), so
+                that averaged gradients are those of the whole batch.
+
+        Raises:
+            ValueError: as :class:`Aggregation`.
         """
-        here = torch.stack([mask.sum(), mask.any(dim=1).sum()]).to(torch.float64)
-        tokens, sequences = (summed(here, ranks) / summed(torch.ones_like(here), ranks)).tolist()
+        mask, known = mask.bool(), _DENOMINATORS.get(mode, ())
+        here = [mask.sum(), mask.any(dim=1).sum(), mask.new_ones((), dtype=torch.int64)]
+        total = summed(torch.stack(here).to(torch.float64), ranks).tolist()
+        counts = dict(zip(("tokens", "sequences"), total, strict=False))
+        if mode in _SUMS:
+            counts = dict.fromkeys(counts, 1.0)
         # The mean over ranks may be less than 1: four ranks with one sequence each, one of them
         # masked out. Only a batch without any token has nothing to divide by.
-        counts = {"tokens": tokens or 1.0, "sequences": sequences or 1.0, "length": length}
-        needed = {name: counts[name] for name in _DENOMINATORS[mode]}
-        return cls(mode, **needed)
+        needed = {name: (of / total[2]) or 1.0 for name, of in counts.items() if name in known}
+        return cls(mode, length=length, **needed)
 
     def __call__(self, loss: Float[Tensor, "n t"], mask: Bool[Tensor, "n t"]) -> Float[Tensor, ""]:
         """The loss of these tokens; those that ``mask`` leaves out may be anything."""
+        # Counts and sums do not fit into half precision.
+        loss, mask = loss.to(torch.promote_types(loss.dtype, torch.float32)), mask.bool()
         count = mask.sum(dim=1).to(loss.dtype)
         sums = torch.where(mask, loss, 0.0).sum(dim=1)
-        if self.mode == "token-sum":
-            return sums.sum()
-        if self.mode == "token-mean":
-            return sums.sum() / self._or(self.tokens, count.sum())
-        if self.mode.endswith("token-mean"):
+        if self.mode.endswith("-token-mean"):
             sums = sums / count.clamp(min=1.0)
-        if self.mode == "seq-sum-token-mean":
-            return sums.sum()
-        mean = sums.sum() / self._or(self.sequences, (count > 0).to(loss.dtype).sum())
+        if _DENOMINATORS[self.mode][0] == "tokens":
+            given, counted = self.tokens, count.sum()
+        else:
+            given, counted = self.sequences, (count > 0).to(loss.dtype).sum()
+        if given is None:
+            given = 1.0 if self.mode in _SUMS else counted.clamp(min=1.0)
+        mean = sums.sum() / given
         return mean if self.length is None else mean / self.length
-
-    @staticmethod
-    def _or(given: float | None, counted: Tensor) -> Tensor | float:
-        return counted.clamp(min=1.0) if given is None else given
 
 
 _DENOMINATORS: dict[str, tuple[str, ...]] = {
@@ -124,9 +134,10 @@ _DENOMINATORS: dict[str, tuple[str, ...]] = {
     "seq-mean-token-mean": ("sequences",),
     "seq-mean-token-sum": ("sequences",),
     "seq-mean-token-sum-norm": ("sequences", "length"),
-    "seq-sum-token-mean": (),
-    "token-sum": (),
+    "seq-sum-token-mean": ("sequences",),
+    "token-sum": ("tokens",),
 }
+_SUMS = ("seq-sum-token-mean", "token-sum")
 
 
 def aggregation_of(how: Aggregation | Mode) -> Aggregation:

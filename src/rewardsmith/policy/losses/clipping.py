@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped
+from .tokens import Advantage, PolicyLoss, Tokens, Weight, clip_shares, clipped
 
 
 @method(
@@ -22,7 +22,7 @@ def ppo(
     clip: float | tuple[float, float] = 0.2,
     dual_clip: float | None = None,
     aggregation: Aggregation | Mode = "token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = max(-r A, -clip(r, 1 - e_low, 1 + e_high) A)`` with ``r = pi / pi_old``.
 
@@ -34,19 +34,21 @@ def ppo(
         old_logprob: [N, T] of the policy that sampled.
         advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
-        clip: e, or ``(e_low, e_high)``.
+        clip: e, or ``(e_low, e_high)``: distances from 1, so that ``0.2`` is for ratios of 0.8 to
+            1.2. An e_low of 1 is no lower bound.
         dual_clip: where A < 0, the loss is at most ``-dual_clip A`` (Ye et al. 2020), which takes
-            the gradient from ratios above it. verl has 3; TRL's ``delta`` is the same number.
+            the gradient from ratios above it. verl has 3; TRL's ``delta`` is the same number. It
+            may be below ``1 + e_high``, which bounds nothing where A < 0.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss, such as importance weights.
+        weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
     Returns:
         The loss, and the metrics ``old_kl`` (k1 of the old policy from this one), ``clipped_high``
-        and ``clipped_low`` (shares of tokens).
+        and ``clipped_low`` (shares of tokens); with a dual clip, ``clipped_dual``.
 
     Raises:
         ValueError: shapes that disagree, an advantage that is not finite, a clip outside its range
-            (``0 <= e_low < 1``, ``e_high >= 0``), or a dual clip of at most ``1 + e_high``.
+            (``0 <= e_low <= 1``, ``e_high >= 0``), or a dual clip of at most 1.
 
     Source: Schulman et al. 2017, eq. 7; dual clip: Ye et al. 2020 (1912.09729), eq. 5.
     """
@@ -69,7 +71,7 @@ def dapo(
     clip: tuple[float, float] = (0.2, 0.28),
     dual_clip: float | None = None,
     aggregation: Aggregation | Mode = "token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """:func:`ppo` that clips higher above than below, and means over all tokens of the batch.
 
@@ -112,7 +114,8 @@ def _ppo(
     tokens = Tokens(name, logprob, old_logprob, advantage, mask)
     ratio = tokens.log_ratio.exp()
     loss = clipped(ratio, tokens.advantage, low, high, dual_clip)
-    return tokens.finish(loss, aggregation, weight, **clip_shares(tokens, ratio, low, high))
+    shares = clip_shares(tokens, ratio, low, high, dual_clip)
+    return tokens.finish(loss, aggregation, weight, **shares)
 
 
 def bounds(
@@ -120,14 +123,17 @@ def bounds(
 ) -> tuple[float, float]:
     """``(1 - e_low, 1 + e_high)``.
 
-    ValueError outside ``0 <= e_low < 1`` and ``e_high >= 0``, or for a dual clip of at most
-    ``1 + e_high``.
+    ValueError outside ``0 <= e_low <= 1`` and ``e_high >= 0``, or for a dual clip of at most 1.
     """
-    low, high = (clip, clip) if isinstance(clip, int | float) else clip
-    if not 0.0 <= low < 1.0 or not 0.0 <= high < float("inf"):
-        raise ValueError(f"{name}: clip is {clip}, with 0 <= e_low < 1 and e_high >= 0")
-    if dual_clip is not None and not dual_clip > 1.0 + high:
-        raise ValueError(
-            f"{name}: dual_clip is {dual_clip}, it must be above 1 + e_high = {1.0 + high}"
-        )
+    low, high = pair(clip)
+    if not 0.0 <= low <= 1.0 or not 0.0 <= high < float("inf"):
+        raise ValueError(f"{name}: clip is {clip}, with 0 <= e_low <= 1 and e_high >= 0")
+    if dual_clip is not None and not dual_clip > 1.0:
+        raise ValueError(f"{name}: dual_clip is {dual_clip}, it must be above 1")
     return 1.0 - low, 1.0 + high
+
+
+def pair(clip: float | tuple[float, float]) -> tuple[float, float]:
+    """Both ends: one number, of any kind, stands for two."""
+    low, high = clip if hasattr(clip, "__len__") else (clip, clip)
+    return float(low), float(high)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
 from .clipping import bounds
-from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped, same_shape
+from .tokens import Advantage, PolicyLoss, Tokens, Weight, clip_shares, clipped, same_shape
 
 
 @method(
@@ -34,7 +34,7 @@ def clip_cov(
     band: tuple[float, float] = (1.0, 5.0),
     draws: Float[Tensor, "n t"] | None = None,
     aggregation: Aggregation | Mode = "token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``ppo``, without a few random tokens of high covariance.
 
@@ -61,7 +61,7 @@ def clip_cov(
             again, ``torch.rand(mask.shape, generator=generator)``; None draws from the global
             generator of the device.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss, such as importance weights.
+        weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
     Returns:
         The loss, the metrics of ``ppo``, and ``dropped`` (the share of tokens).
@@ -112,7 +112,7 @@ def kl_cov(
     share: float = 2e-4,
     coefficient: float = 1.0,
     aggregation: Aggregation | Mode = "token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = -r A``, and ``+ coefficient |log r|`` for the tokens of the highest covariance.
 
@@ -134,7 +134,7 @@ def kl_cov(
         share: how many tokens are bound, of all; above 0, at most 1.
         coefficient: of the penalty, in the unit of advantages, at least 0.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss, such as importance weights.
+        weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
     Returns:
         The loss, and the metrics ``old_kl`` and ``bound_kl`` (the mean of ``|log r|`` over the
@@ -152,7 +152,8 @@ def kl_cov(
     tokens = Tokens("kl_cov", logprob, old_logprob, advantage, mask)
     order = torch.where(tokens.mask, -_covariance(tokens), torch.inf)
     held = _least(order, _number(tokens, share)) & tokens.mask
-    away = torch.where(held, tokens.log_ratio.abs(), 0.0)
+    # As far as it goes: the ratio's logarithm is held within 20, beyond which nothing pulls back.
+    away = torch.where(held, tokens.away.abs(), 0.0)
     loss = -tokens.log_ratio.exp() * tokens.advantage + coefficient * away
     return tokens.finish(loss, aggregation, weight, bound_kl=away.sum() / held.sum().clamp(min=1))
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import Advantage, PolicyLoss, Tokens
+from .tokens import Advantage, PolicyLoss, Tokens, Weight
 
 
 @method(
@@ -23,7 +23,7 @@ def policy_gradient(
     mask: Bool[Tensor, "n t"],
     *,
     aggregation: Aggregation | Mode = "seq-mean-token-sum",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = -A log pi``: the policy gradient, without a ratio or a bound.
 
@@ -40,7 +40,7 @@ def policy_gradient(
         advantage: [N] or [N, T], or ``Advantages``.
         mask: [N, T] the tokens that the policy chose.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss, such as importance weights.
+        weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
     Returns:
         The loss; no metrics.
@@ -51,7 +51,7 @@ def policy_gradient(
     Source: Williams 1992; as the loss of GPG: Chu et al. 2025 (2504.02546).
     """
     tokens = Tokens("policy_gradient", logprob, None, advantage, mask)
-    return tokens.finish(-tokens.advantage * tokens.logprob, aggregation, weight)
+    return tokens.finish(tokens.descend(tokens.advantage), aggregation, weight)
 
 
 @method(
@@ -72,7 +72,7 @@ def cispo(
     upper: float = 5.0,
     lower: float | None = None,
     aggregation: Aggregation | Mode = "token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = -sg(clip(r, lower, upper)) A log pi``: every token keeps a gradient.
 
@@ -91,7 +91,7 @@ def cispo(
         upper: the greatest weight, at least 1.
         lower: the least, at most 1; None for none.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss, such as importance weights.
+        weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
     Returns:
         The loss, and the metrics ``old_kl``, ``weights_lowered`` and ``weights_raised`` (shares of
@@ -112,7 +112,7 @@ def cispo(
         raise ValueError(f"cispo: lower is {lower}; it bounds the weight itself: 0 to 1, or None")
     tokens = Tokens("cispo", logprob, old_logprob, advantage, mask)
     ratio = tokens.log_ratio.detach().exp()
-    loss = -ratio.clamp(lower, upper) * tokens.advantage * tokens.logprob
+    loss = tokens.descend(ratio.clamp(lower, upper) * tokens.advantage)
     return tokens.finish(
         loss,
         aggregation,

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import Advantage, PolicyLoss, Tokens
+from .clipping import pair
+from .tokens import Advantage, PolicyLoss, Tokens, Weight
 
 Divergence: TypeAlias = Literal["tv", "kl"]
 
@@ -29,7 +30,7 @@ def dppo(
     bound: float | tuple[float, float] | None = None,
     truncate: float = 20.0,
     aggregation: Aggregation | Mode = "token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = -sg(min(r, truncate) M) A log pi``: M is 0 where a token has left its trust region.
 
@@ -57,7 +58,7 @@ def dppo(
             and 0.05 of ``"kl"``.
         truncate: the greatest weight, at least 1.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss, such as importance weights.
+        weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
     Returns:
         The loss, and the metrics ``old_kl``, ``left_high`` and ``left_low`` (shares of tokens whose
@@ -73,7 +74,7 @@ def dppo(
         raise ValueError(f"dppo: divergence is {divergence!r}, not one of tv, kl")
     if bound is None:
         bound = 0.15 if divergence == "tv" else 0.05
-    below, above = (bound, bound) if isinstance(bound, int | float) else bound
+    below, above = pair(bound)
     if not (below >= 0.0 and above >= 0.0):
         raise ValueError(f"dppo: bound is {bound}, it must be at least 0")
     if not truncate >= 1.0:
@@ -85,7 +86,7 @@ def dppo(
     low = (tokens.advantage < 0) & (moved < 0) & (away > below)
     ratio = torch.where(high | low, 0.0, moved.exp().clamp(max=truncate))
     return tokens.finish(
-        -ratio * tokens.advantage * tokens.logprob,
+        tokens.descend(ratio * tokens.advantage),
         aggregation,
         weight,
         left_high=tokens.share(high),
@@ -110,7 +111,7 @@ def dro(
     *,
     beta: float,
     aggregation: Aggregation | Mode = "token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = -A log pi + beta / 2 (log pi - log pi_old)^2``: no ratio, so any data will do.
 
@@ -128,7 +129,7 @@ def dro(
         mask: [N, T] the tokens that the policy chose.
         beta: how fast it is held, in the unit of advantages, above 0.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss.
+        weight: [N, T] or [N, 1] a factor for each token's loss.
 
     Returns:
         The loss, and the metric ``old_kl``.
@@ -142,8 +143,7 @@ def dro(
         raise ValueError(f"dro: beta is {beta}, it must be above 0")
     tokens = Tokens("dro", logprob, old_logprob, advantage, mask)
     # Not the ratio's logarithm, which is held within 20: beyond it nothing would pull back.
-    away = tokens.logprob - tokens.masked(old_logprob.detach())
-    loss = -tokens.advantage * tokens.logprob + 0.5 * beta * away * away
+    loss = tokens.descend(tokens.advantage) + 0.5 * beta * tokens.away.square()
     return tokens.finish(loss, aggregation, weight)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped
+from .tokens import Advantage, PolicyLoss, Tokens, Weight, clip_shares, clipped
 
 _LEAST = -80.0
 """Log-probabilities below it are as good as -inf: exp(80) is still finite in float32."""
@@ -28,7 +28,7 @@ def dcpo(
     cap: float = 10.0,
     dual_clip: float | None = 10.0,
     aggregation: Aggregation | Mode = "seq-sum-token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = max(-r A, -clip(r, lo(q), hi(q)) A)``, the bounds by the old probability q.
 
@@ -52,7 +52,7 @@ def dcpo(
         dual_clip: where A < 0, the loss is at most ``-dual_clip A``; None for no such bound. The
             authors' code has one number c for it and (if it is above 10) for the cap.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss.
+        weight: [N, T] or [N, 1] a factor for each token's loss.
 
     Returns:
         The loss, and the metrics of :func:`~rewardsmith.policy.losses.ppo`.
@@ -70,7 +70,8 @@ def dcpo(
     low, high = probability_bounds(tokens.masked(old_logprob.detach()), clip=clip, cap=cap)
     ratio = tokens.log_ratio.exp()
     loss = clipped(ratio, tokens.advantage, low, high, dual_clip)
-    return tokens.finish(loss, aggregation, weight, **clip_shares(tokens, ratio, low, high))
+    shares = clip_shares(tokens, ratio, low, high, dual_clip)
+    return tokens.finish(loss, aggregation, weight, **shares)
 
 
 def probability_bounds(

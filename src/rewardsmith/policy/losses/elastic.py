@@ -9,8 +9,8 @@ from ...ops.groups import Ids
 from ...ops.ranks import Ranks
 from ..advantages.outcomes import Outcomes
 from .aggregation import Aggregation, Mode
-from .clipping import bounds
-from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped
+from .clipping import bounds, pair
+from .tokens import Advantage, PolicyLoss, Tokens, Weight, clip_shares, clipped
 
 
 @method(
@@ -33,7 +33,7 @@ def etr(
     macro: float = 0.5,
     within: tuple[float, float] = (0.1, 0.4),
     aggregation: Aggregation | Mode = "seq-mean-token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """:func:`~rewardsmith.policy.losses.ppo` whose clip is :func:`elastic_clip`'s.
 
@@ -58,7 +58,7 @@ def etr(
         macro: how much a group's variance moves it.
         within: the least and the greatest e.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss.
+        weight: [N, T] or [N, 1] a factor for each token's loss.
 
     Returns:
         The loss, the metrics of ``ppo``, and the means over tokens of the factors ``micro`` and
@@ -103,7 +103,7 @@ def elastic_clip(
     there. Our reading.
 
     Args:
-        advantage: [N] or [N, T], or ``Advantages``.
+        advantage: [N] or [N, T].
         variance: [N] v_g in [0, 1], the variance of a row's group as a part of the largest.
         clip: e, or ``(e_low, e_high)``.
         micro: at least 0.
@@ -120,7 +120,7 @@ def elastic_clip(
             [0, 1] (not looked at under ``torch.compile``).
     """
     low, high = bounds("etr", clip)
-    e_low, e_high = (clip, clip) if isinstance(clip, int | float) else clip
+    e_low, e_high = pair(clip)
     least, most = within
     if not 0.0 <= least <= most < 1.0:
         raise ValueError(f"etr: within is {within}, with 0 <= least <= most < 1")

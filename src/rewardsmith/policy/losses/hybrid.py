@@ -9,7 +9,7 @@ from torch import Tensor
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
 from .clipping import bounds
-from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped, same_shape
+from .tokens import Advantage, PolicyLoss, Tokens, Weight, check, clip_shares, clipped, same_shape
 
 Branch: TypeAlias = Literal["token", "sequence"]
 
@@ -36,7 +36,7 @@ def dhpo(
     clip: float | tuple[float, float] = (0.2, 0.28),
     sequence_clip: float | tuple[float, float] = (3e-4, 4e-4),
     aggregation: Aggregation | Mode = "seq-mean-token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = -w_t min(r A, clip(r) A) - (1 - w_t) min(s A, clip(s) A)``.
 
@@ -46,8 +46,8 @@ def dhpo(
     aggregation, ``mix=0`` is GSPO; both to the last digit.
 
     With ``mix="entropy"`` the weight is a token's entropy from the least (0) to the greatest (1) of
-    its answer; 1/2 throughout an answer whose entropies are all the same. A factor or an offset
-    that all entropies share changes nothing. No gradient flows through it.
+    its answer; 1/2 throughout an answer whose entropies are all the same but for rounding. A factor
+    or an offset that all entropies share changes nothing. No gradient flows through it.
 
     The abstract has the two ratios, the clip before the mix, and both mixtures. How the ratios get
     their gradients, how entropy becomes a weight and the default bounds (those of the two parents)
@@ -66,7 +66,7 @@ def dhpo(
         sequence_clip: likewise, of the sequence branch.
         aggregation: how tokens become one number. ``"token-mean"`` weighs answers by length, which
             does not suit a ratio of the whole answer.
-        weight: [N, T] a factor for each token's loss.
+        weight: [N, T] or [N, 1] a factor for each token's loss.
 
     Returns:
         The loss, the metrics of ``ppo``, ``sequence_clipped_high`` and ``sequence_clipped_low``
@@ -107,19 +107,16 @@ def _share(
         raise ValueError('dhpo: mix="entropy" needs the entropy [N, T] of each token')
     same_shape("dhpo", {"logprob": tokens.logprob, "entropy": entropy})
     entropy = tokens.masked(entropy.detach())
-    if not torch.compiler.is_compiling():
-        _check_finite(entropy)
+    check("dhpo", "entropy", entropy)
+    if entropy.shape[1] == 0:
+        return entropy
     least = torch.where(tokens.mask, entropy, float("inf")).amin(dim=1, keepdim=True)
     most = torch.where(tokens.mask, entropy, -float("inf")).amax(dim=1, keepdim=True)
-    share = torch.where(most > least, (entropy - least) / (most - least), 0.5)
+    # A range of a few last digits is rounding, which says nothing of the tokens.
+    apart = most - least > _ROUNDING * torch.maximum(most.abs(), least.abs())
+    share = torch.where(apart, (entropy - least) / (most - least), 0.5)
     share = torch.where(tokens.mask, share, 0.0)
     return share if direction == "token" else 1.0 - share
 
 
-def _check_finite(entropy: Tensor) -> None:
-    finite = entropy.isfinite()
-    if not bool(finite.all()):
-        row, token = (int(i) for i in (~finite).nonzero()[0])
-        raise ValueError(
-            f"dhpo: row {row} has the entropy {float(entropy[row, token])} at token {token}"
-        )
+_ROUNDING = 1e-6

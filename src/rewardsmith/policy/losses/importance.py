@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .tokens import MOST, Advantage, Tokens, same_shape
+from .tokens import MOST, Advantage, Tokens, check, masked, same_shape
 
 Level: TypeAlias = Literal["token", "sequence", "geometric"]
 Limit: TypeAlias = Literal["truncate", "mask"]
@@ -56,7 +56,7 @@ def importance_weight(
         level: whose ratio.
         mode: what happens outside the bounds.
         low: the least weight; None for none.
-        high: the greatest; None for none. Without bounds ``log w`` is held within 20.
+        high: the greatest; None for none. Whatever the bounds, ``log w`` is held within 20.
 
     Returns:
         [N, T] weights without a gradient, in float32 or wider; 0 where ``mask`` is not.
@@ -81,15 +81,15 @@ def importance_weight(
         "importance_weight",
         {"old_logprob": old_logprob, "rollout_logprob": rollout_logprob, "mask": mask},
     )
-    wide = torch.promote_types(old_logprob.dtype, torch.float32)
-    difference = old_logprob.detach().to(wide) - rollout_logprob.detach().to(wide)
-    difference = torch.where(mask, difference, 0.0)
-    if not torch.compiler.is_compiling():
-        _check_number(difference)
+    mask = mask.bool()
+    difference = masked(old_logprob.detach(), mask) - masked(rollout_logprob.detach(), mask)
+    check("importance_weight", "log-ratio", difference, infinite=True)
     least = -math.inf if low is None or low == 0.0 else math.log(low)
     most = math.inf if high is None else math.log(high)
     if level != "token":
         difference = difference.sum(dim=1, keepdim=True).expand(mask.shape)
+        # Of tokens that the one policy cannot choose and others that the other cannot.
+        check("importance_weight", "log-ratio of its whole answer", difference, infinite=True)
     if level == "geometric":
         difference = difference / mask.sum(dim=1, keepdim=True).clamp(min=1)
     # Within the bounds before it is raised: a long row's product overflows.
@@ -136,13 +136,3 @@ def off_policy_mask(
     tokens = Tokens("off_policy_mask", logprob.detach(), rollout_logprob, advantage, mask)
     left = -tokens.mean(tokens.log_ratio) > threshold
     return tokens.masked(torch.where(left & (tokens.advantage < 0), 0.0, 1.0))
-
-
-def _check_number(difference: Float[Tensor, "n t"]) -> None:
-    broken = difference.isnan()
-    if bool(broken.any()):
-        row, token = (int(i) for i in broken.nonzero()[0])
-        raise ValueError(
-            f"importance_weight: row {row} has no ratio at token {token}: a log-probability is "
-            "not a number; leave the token out of the mask"
-        )

@@ -7,8 +7,8 @@ from torch import Tensor
 from ...core.catalog import Paper, method
 from ...core.warn import warn_caller
 from .aggregation import Aggregation, Mode, aggregation_of
-from .clipping import bounds
-from .tokens import Advantage, PolicyLoss, Tokens, clip_shares, clipped
+from .clipping import bounds, pair
+from .tokens import Advantage, PolicyLoss, Tokens, Weight, clip_shares, clipped
 
 
 @method(
@@ -25,7 +25,7 @@ def gspo(
     clip: float | tuple[float, float] = (3e-4, 4e-4),
     dual_clip: float | None = None,
     aggregation: Aggregation | Mode = "seq-mean-token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = max(-s A, -clip(s, 1 - e_low, 1 + e_high) A)``, ``s = exp(mean_t log r_t)``.
 
@@ -51,7 +51,7 @@ def gspo(
         clip: e, or ``(e_low, e_high)``.
         dual_clip: as in ``ppo``.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss, such as importance weights.
+        weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
     Returns:
         The loss, and the metrics of ``ppo``.
@@ -66,7 +66,8 @@ def gspo(
     tokens = Tokens("gspo", logprob, old_logprob, advantage, mask)
     ratio = tokens.sequence_log_ratio.exp()
     loss = clipped(ratio, tokens.advantage, low, high, dual_clip)
-    return tokens.finish(loss, aggregation, weight, **clip_shares(tokens, ratio, low, high))
+    shares = clip_shares(tokens, ratio, low, high, dual_clip)
+    return tokens.finish(loss, aggregation, weight, **shares)
 
 
 @method(
@@ -82,7 +83,7 @@ def gmpo(
     *,
     clip: float | tuple[float, float] = 0.4,
     aggregation: Aggregation | Mode = "seq-mean-token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_i = -A_i exp(mean_t d_t)``, where ``d = log r`` is clipped token by token.
 
@@ -105,7 +106,7 @@ def gmpo(
         mask: [N, T] the tokens that the policy chose.
         clip: e, or ``(e_low, e_high)``, of the log-ratio: 0.4 lets ratios be 0.67 to 1.49.
         aggregation: how rows become one number; as in ``gspo``, a mean over tokens warns.
-        weight: [N, T] a factor, such as importance weights.
+        weight: [N, T] or [N, 1] a factor, such as importance weights.
 
     Returns:
         The loss, and the metrics of ``ppo``.
@@ -115,7 +116,7 @@ def gmpo(
 
     Source: Zhao et al. 2025, whose algorithm clips tokens in log space.
     """
-    low, high = (clip, clip) if isinstance(clip, int | float) else clip
+    low, high = pair(clip)
     if not 0.0 <= low < float("inf") or not 0.0 <= high < float("inf"):
         raise ValueError(f"gmpo: clip is {clip}; of a log-ratio, e_low and e_high are at least 0")
     _warn_of_length("gmpo", aggregation)
@@ -128,7 +129,7 @@ def gmpo(
     held = torch.where(mean > 0, difference.clamp(max=high), difference.clamp(min=-low))
     ratio = tokens.mean(held).exp()
     if weight is not None:
-        weight = tokens.mean(tokens.masked(weight.detach()).log()).exp()
+        weight = tokens.mean(tokens.weights(weight).log()).exp()
     shares = clip_shares(tokens, difference, -low, high)
     return tokens.finish(-ratio * tokens.advantage, aggregation, weight, **shares)
 

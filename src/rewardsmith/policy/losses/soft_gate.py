@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from .aggregation import Aggregation, Mode
-from .tokens import MOST, Advantage, PolicyLoss, Tokens
+from .tokens import MOST, Advantage, PolicyLoss, Tokens, Weight
 
 
 @method(
@@ -25,7 +25,7 @@ def sapo(
     tau_positive: float = 1.0,
     tau_negative: float = 1.05,
     aggregation: Aggregation | Mode = "seq-mean-token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = -A (4 / tau) sigmoid(tau (r - 1))``: the gradient fades as the ratio leaves 1.
 
@@ -45,7 +45,7 @@ def sapo(
         tau_positive: how soon the gate closes where A > 0, above 0.
         tau_negative: elsewhere, above 0.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss, such as importance weights.
+        weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
     Returns:
         The loss, and the metrics ``old_kl`` and ``gate_slope`` (the mean of the gate's slope: 1
@@ -89,7 +89,7 @@ def vespo(
     positive: tuple[float, float] = (2.0, 3.0),
     negative: tuple[float, float] = (3.0, 2.0),
     aggregation: Aggregation | Mode = "token-mean",
-    weight: Float[Tensor, "n t"] | None = None,
+    weight: Weight | None = None,
 ) -> PolicyLoss:
     """``L_t = -sg(phi(W)) A log pi``, ``phi(W) = W^k exp(lambda (1 - W))``, ``W = prod_t r_t``.
 
@@ -109,7 +109,7 @@ def vespo(
         positive: ``(k, lambda)`` where A >= 0; k at least 0, lambda above 0.
         negative: likewise, where A < 0.
         aggregation: how tokens become one number.
-        weight: [N, T] a factor for each token's loss.
+        weight: [N, T] or [N, 1] a factor for each token's loss.
 
     Returns:
         The loss, and the metrics ``old_kl`` and ``gate`` (the mean of phi over tokens).
@@ -132,7 +132,7 @@ def vespo(
     fade = _pick(raised, positive[1], negative[1], tokens.advantage)
     gate = (fade + k * total - fade * total.exp()).exp()
     return tokens.finish(
-        -gate * tokens.advantage * tokens.logprob,
+        tokens.descend(gate * tokens.advantage),
         aggregation,
         weight,
         gate=tokens.masked(gate).sum() / tokens.mask.sum().clamp(min=1),

@@ -18,7 +18,14 @@ Bound: TypeAlias = float | Tensor
 """A number, or one for each row or token: anything that broadcasts with [N, T]."""
 
 Advantage: TypeAlias = Float[Tensor, " n"] | Float[Tensor, "n t"] | Advantages
-"""One for each row or token; :class:`Advantages` bring their weights and the rows that train."""
+"""One for each row or token; :class:`Advantages` bring their weights and the rows that train.
+
+Their ``weight`` is a part of the advantage: A is ``values * weight``, as in ``by_step``, so it
+moves a loss that is not linear in A otherwise than ``weight=`` does, which multiplies the loss.
+"""
+
+Weight: TypeAlias = Float[Tensor, "n t"] | Float[Tensor, "n 1"]
+"""A factor for the loss of each token, or of each row's tokens; no gradient flows through it."""
 
 MOST = 20.0
 """Log-ratios are held within this, so that a ratio stays finite in float32: exp(20) is 5e8."""
@@ -62,7 +69,7 @@ class Tokens:
         self.method, self.mask = method, mask.bool()
         if isinstance(advantage, Advantages):
             same_rows(method, {"mask": mask, "advantage": advantage.values})
-            self.mask = advantage.masked(mask)
+            self.mask = advantage.masked(self.mask)
             advantage = _weighted(advantage)
         if advantage.ndim == 1:
             same_rows(method, {"logprob": logprob, "advantage": advantage})
@@ -74,21 +81,21 @@ class Tokens:
         self.logprob = self.masked(logprob)
         self.advantage = self.masked(advantage.detach())
         self._sampled = old_logprob is not None
-        self.log_ratio = (
+        self.away = (
             torch.zeros_like(self.logprob)
             if old_logprob is None
-            else (self.logprob - self.masked(old_logprob.detach())).clamp(-MOST, MOST)
+            else self.logprob - self.masked(old_logprob.detach())
         )
-        """``log pi - log pi_old`` [N, T], within 20 of 0; 0 without an old policy."""
-        if not torch.compiler.is_compiling():
-            self._check("advantage", self.advantage, self.advantage.isfinite())
-            self._check("log-probability", self.logprob, ~self.logprob.isnan())
-            self._check("log-ratio", self.log_ratio, ~self.log_ratio.isnan())
+        """``log pi - log pi_old`` [N, T], as far as it goes; 0 without an old policy."""
+        self.log_ratio = self.away.clamp(-MOST, MOST)
+        """The same within 20 of 0, beyond which it has no gradient."""
+        check(method, "advantage", self.advantage)
+        check(method, "log-probability", self.logprob, infinite=True)
+        check(method, "log-ratio", self.log_ratio)
 
     def masked(self, tensor: Tensor) -> Tensor:
         """The same, in float32 or wider, and 0 where the mask is not."""
-        wide = torch.promote_types(tensor.dtype, torch.float32)
-        return torch.where(self.mask, tensor.to(wide), 0.0)
+        return masked(tensor, self.mask)
 
     def mean(self, tensor: Tensor) -> Float[Tensor, "n 1"]:
         """Each row's mean over its tokens; 0 for a row without one."""
@@ -98,6 +105,20 @@ class Tokens:
     def share(self, where: Bool[Tensor, "n t"]) -> Float[Tensor, ""]:
         """The share of tokens for which something holds."""
         return (where & self.mask).sum() / self.mask.sum().clamp(min=1)
+
+    def descend(self, factor: Float[Tensor, "n t"]) -> Float[Tensor, "n t"]:
+        """``-factor log pi``: 0 where the factor is 0, also of a token whose probability is 0."""
+        return torch.where(factor == 0.0, 0.0, -factor * self.logprob)
+
+    def weights(self, weight: Weight) -> Float[Tensor, "n t"]:
+        """A ``weight``, one for each token; 0 where the mask is not."""
+        n, t = self.mask.shape
+        if weight.shape not in ((n, t), (n, 1)):
+            raise ValueError(
+                f"{self.method}: weight has the shape {[*weight.shape]}, it must be {[n, t]}, or "
+                f"{[n, 1]} for one factor a row: weight[:, None]"
+            )
+        return self.masked(weight.detach().expand(n, t))
 
     @property
     def sequence_log_ratio(self) -> Float[Tensor, "n t"]:
@@ -114,7 +135,7 @@ class Tokens:
         self,
         loss: Float[Tensor, "n t"],
         aggregation: Aggregation | Mode,
-        weight: Tensor | None = None,
+        weight: Weight | None = None,
         **metrics: Tensor,
     ) -> PolicyLoss:
         """The loss of a loss per token.
@@ -126,21 +147,16 @@ class Tokens:
                 gradient flows through it.
             metrics: further numbers to watch, beside ``old_kl`` (k1 of the old policy from this
                 one) where there is an old policy.
+
+        Raises:
+            ValueError: a weight of another shape.
         """
         if weight is not None:
-            loss = loss * self.masked(weight.detach().expand(loss.shape))
+            loss = loss * self.weights(weight)
         if self._sampled:
             metrics["old_kl"] = -self.log_ratio.sum() / self.mask.sum().clamp(min=1)
         value = aggregation_of(aggregation)(loss, self.mask)
         return PolicyLoss(value, {name: number.detach() for name, number in metrics.items()})
-
-    def _check(self, what: str, numbers: Tensor, sound: Tensor) -> None:
-        if not bool(sound.all()):
-            row, token = (int(i) for i in (~sound).nonzero()[0])
-            raise ValueError(
-                f"{self.method}: row {row} has the {what} {numbers[row, token].item()} at token "
-                f"{token}; nothing trains on that"
-            )
 
 
 def _weighted(advantages: Advantages) -> Tensor:
@@ -148,6 +164,32 @@ def _weighted(advantages: Advantages) -> Tensor:
     if weight is None:
         return values
     return (values if values.ndim == 2 else values[:, None]) * weight
+
+
+def masked(tensor: Tensor, mask: Bool[Tensor, "n t"]) -> Tensor:
+    """The same, in float32 or wider, and 0 where the mask is not."""
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    return torch.where(mask.bool(), tensor.to(wide), 0.0)
+
+
+def check(method: str, what: str, numbers: Float[Tensor, "n t"], *, infinite: bool = False) -> None:
+    """ValueError for the first that is not finite; not in compiled code.
+
+    Args:
+        method: which loss this is for.
+        what: the numbers' name.
+        numbers: 0 wherever nothing is to be looked at: see :func:`masked`.
+        infinite: whether infinity will do, and only NaN is refused.
+    """
+    if torch.compiler.is_compiling():
+        return
+    broken = numbers.isnan() if infinite else ~numbers.isfinite()
+    if bool(broken.any()):
+        row, token = (int(i) for i in broken.nonzero()[0])
+        raise ValueError(
+            f"{method}: row {row} has the {what} {numbers[row, token].item()} at token {token}; "
+            "mend it, or leave the token out of the mask"
+        )
 
 
 def same_rows(method: str, tensors: Mapping[str, Tensor]) -> None:
@@ -194,10 +236,20 @@ def clipped(
 
 
 def clip_shares(
-    tokens: Tokens, ratio: Float[Tensor, "n t"], low: Bound, high: Bound
+    tokens: Tokens,
+    ratio: Float[Tensor, "n t"],
+    low: Bound,
+    high: Bound,
+    dual: float | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
-    """The shares of tokens whose gradient a bound cut, above (A > 0) and below (A < 0)."""
-    return {
+    """The shares of tokens whose gradient a bound cut, above (A > 0) and below (A < 0).
+
+    And ``clipped_dual``, of those that the dual clip cut, where there is one.
+    """
+    shares = {
         "clipped_high": tokens.share((ratio > high) & (tokens.advantage > 0)),
         "clipped_low": tokens.share((ratio < low) & (tokens.advantage < 0)),
     }
+    if dual is not None:
+        shares["clipped_dual"] = tokens.share((ratio > dual) & (tokens.advantage < 0))
+    return shares

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .aggregation import Aggregation, Mode, aggregation_of
-from .tokens import PolicyLoss, same_shape
+from .tokens import PolicyLoss, check, masked, same_shape
 
 
 def value_loss(
@@ -40,8 +40,8 @@ def value_loss(
         The loss, and the metric ``clipped`` (the share of tokens without a gradient).
 
     Raises:
-        ValueError: shapes that disagree, a return that is not finite, a clip that is not above 0,
-            or one without old values.
+        ValueError: shapes that disagree, a value or return that is not finite, a clip that is not
+            above 0, or one without old values.
 
     Source: the reference implementation of PPO; Schulman et al. 2017 has it without the clip.
     """
@@ -55,29 +55,17 @@ def value_loss(
     if old_values is not None:
         given["old_values"] = old_values
     same_shape("value_loss", given)
-
-    def masked(tensor: Tensor) -> Tensor:
-        wide = torch.promote_types(tensor.dtype, torch.float32)
-        return torch.where(mask, tensor.to(wide), 0.0)
-
-    now, target = masked(values), masked(returns.detach())
-    if not torch.compiler.is_compiling():
-        _check_finite(target)
+    mask = mask.bool()
+    now, target = masked(values, mask), masked(returns.detach(), mask)
+    check("value_loss", "value", now)
+    check("value_loss", "return", target)
     loss = (now - target).square()
     bound = torch.zeros_like(mask)
     if clip is not None and old_values is not None:
-        old = masked(old_values.detach())
+        old = masked(old_values.detach(), mask)
+        check("value_loss", "old value", old)
         held = (old + (now - old).clamp(-clip, clip) - target).square()
         bound = held > loss
         loss = torch.maximum(loss, held)
     share = bound.sum() / mask.sum().clamp(min=1)
     return PolicyLoss(0.5 * aggregation_of(aggregation)(loss, mask), {"clipped": share})
-
-
-def _check_finite(returns: Float[Tensor, "n t"]) -> None:
-    broken = ~returns.isfinite()
-    if bool(broken.any()):
-        row, token = (int(i) for i in broken.nonzero()[0])
-        raise ValueError(
-            f"value_loss: row {row} has the return {float(returns[row, token])} at token {token}"
-        )
