@@ -46,7 +46,6 @@ def test_methods_with_a_name_tells_how_to_call_it():
     assert "did you mean 'rloo'" in done.stderr
 
 
-
 def test_unknown_kind():
     done = command("methods", "--kind", "signl")
     assert done.returncode == 2

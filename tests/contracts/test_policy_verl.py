@@ -222,7 +222,7 @@ def test_the_optimal_token_baseline_is_verls(name: str, dtype: torch.dtype) -> N
     c = c._replace(steps=c.values * c.mask)
     squares = c.old.exp() ** 2 + 0.1
     given = {"old_log_probs": c.old, "sum_pi_squared": squares, "epsilon": 0.0}
-    made = optimal_token(c.steps, c.group, c.mask, c.old, squares)
+    made = optimal_token(c.steps, c.group, c.mask, c.old, squares, singleton="reward")
     found = asked(name, c, c.steps, **given)[0]
     close(made.values, torch.where(c.mask, found, 0.0))  # 0 / 0 where the mask is not
 
@@ -511,7 +511,6 @@ def test_every_loss_of_ours_works_as_verl_calls_it(name: str) -> None:
 
 PAIRS = {
     "ppo": "vanilla",
-    "dapo": "vanilla",
     "gspo": "gspo",
     "cispo": "cispo",
     "sapo": "sapo",
@@ -544,15 +543,26 @@ def test_under_one_configuration_ours_and_verls_agree(name: str, mode: str) -> N
         )
 
 
-@pytest.mark.parametrize("name", ["ppo", "gspo", "dapo"])
-def test_what_is_logged_means_what_verl_means(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [*(name for name in PAIRS if name != "policy_gradient"), "gmpo", "clip_cov"]
+)
+def test_what_is_logged_under_verls_names_is_what_verl_logs(name: str) -> None:
     c = case(torch.float64)
-    config = actor(clip_ratio_c=1.5, **CLIP)
+    # All candidates of clip_cov are dropped, so that chance has no part in it.
+    settings = PolicyLossConfig(dro_beta=0.5, clip_cov_ratio=1.0, clip_cov_lb=0.2, clip_cov_ub=1.5)
+    config = actor(policy_loss=settings, clip_ratio_c=1.5, **CLIP)
+    pair = {"gmpo": "geo_mean", "clip_cov": "clip_cov"} | PAIRS
     mine = verls(f"rewardsmith_{name}", c.logprob, c, "seq-mean-token-mean", config)[1]
-    their = verls(PAIRS[name], c.logprob, c, "seq-mean-token-mean", config)[1]
-    assert mine["actor/ppo_kl"] == pytest.approx(their["actor/ppo_kl"])
-    assert mine["actor/pg_clipfrac"] == pytest.approx(their["actor/pg_clipfrac"], rel=1e-6)
-    assert 0.1 < mine["actor/pg_clipfrac"] < 0.9
+    their = verls(pair[name], c.logprob, c, "seq-mean-token-mean", config)[1]
+    both = mine.keys() & their.keys()
+    assert {key: mine[key] for key in both} == pytest.approx(
+        {key: their[key] for key in both}, rel=1e-6
+    )
+    assert ("actor/ppo_kl" in both) == (name != "kl_cov")
+    if name in ("ppo", "gspo", "cispo", "dppo", "clip_cov"):
+        assert 0.05 < mine["actor/pg_clipfrac"] < 0.95
+    else:
+        assert "actor/pg_clipfrac" not in mine
 
 
 def test_several_processes_need_the_numbers_of_the_whole_batch() -> None:
@@ -581,10 +591,54 @@ def test_estimators_through_verls_trainer() -> None:
             dr_grpo(c.rewards, c.group),
         ),
         (["algorithm.adv_estimator=rewardsmith_opo"], opo(c.rewards, c.group, c.lengths)),
+        (
+            ["algorithm.adv_estimator=rewardsmith_pass_at_k"],
+            pass_at_k(c.rewards, c.group, scale="group"),
+        ),
     ):
         data = estimated(c, configured(*overrides))
         close(data.batch["advantages"], spread(wanted.values, c.mask))
         close(data.batch["returns"], data.batch["advantages"])
+
+
+REWARD = {"singleton": "reward"}
+ESTIMATORS: list[tuple[str, str, dict[str, Any]]] = [
+    ("grpo", "grpo", REWARD),
+    ("pass_at_k", "grpo_passk", {}),
+    ("rloo", "rloo", REWARD),
+    ("rloo", "rloo_vectorized", {}),
+    ("opo", "opo", REWARD),
+    ("gpg", "gpg", {"alpha": "nonzero", **REWARD}),
+    ("reinforce_plus_plus", "reinforce_plus_plus", {}),
+    ("reinforce_plus_plus_baseline", "reinforce_plus_plus_baseline", REWARD),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*alone in their group")
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize(("name", "registered", "options"), ESTIMATORS)
+def test_under_one_configuration_estimators_agree(
+    name: str, registered: str, options: dict[str, Any], normalized: bool
+) -> None:
+    """With the options that the page names; grpo_passk refuses what is alone in its group."""
+    c = case(torch.float32, UNEQUAL if name == "pass_at_k" else ALONE)
+    config = OmegaConf.create(
+        {"norm_adv_by_std_in_grpo": normalized, "gamma": 0.9, "rewardsmith": options}
+    )
+    # verl's trainer hands the flag of grpo over by itself.
+    flag = {"norm_adv_by_std_in_grpo": normalized} if name == "grpo" else {}
+    close(
+        asked(f"rewardsmith_{name}", c, config=config)[0],
+        asked(registered, c, config=config, **flag)[0],
+    )
+
+
+def test_verls_own_can_be_called_by_position() -> None:
+    c = case(torch.float32)
+    mask, greedy = c.mask.float(), c.values[:, 0]
+    found = theirs.get_adv_estimator_fn("remax")(outcome(c.rewards, c.mask), greedy, mask)
+    own = theirs.compute_remax_outcome_advantage(outcome(c.rewards, c.mask), greedy, mask)
+    close(found[0], own[0])
 
 
 @pytest.mark.parametrize(
@@ -619,7 +673,6 @@ def test_options_of_losses_go_through_verls_actor() -> None:
         c.advantage,
         c.mask,
         clip=(0.1, 0.5),
-        dual_clip=3.0,
         aggregation="seq-sum-token-mean",
     )
     close(found, wanted.loss)

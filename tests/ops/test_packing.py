@@ -78,3 +78,26 @@ def test_other_shapes_are_refused() -> None:
         packing.unpack(torch.ones(2, 3))
     with pytest.raises(ValueError, match=r"unpacked rows have the shape \[2, 2\], these \[2, 3\]"):
         packing.pack(torch.ones(2, 3))
+
+
+def test_lengths_of_one_row_and_positions_give_the_same_sequences() -> None:
+    cumulative = torch.tensor([0, 2, 5, 6], dtype=torch.int32)
+    packing = Packing.of_lengths(cumulative.diff(), total=8)
+    positions = torch.tensor([[0, 1, 0, 1, 2, 0]])
+    of_positions = Packing((positions == 0).cumsum(dim=1) - 1)
+    assert packing.lengths.tolist() == of_positions.lengths.tolist() == [2, 3, 1]
+    assert packing.inside.tolist() == [[True] * 6 + [False] * 2]
+    assert repr(packing) == "Packing(3 sequences in 1 row of 8 steps)"
+    assert repr(Packing.of_lengths([])) == "Packing(0 sequences in 1 row of 0 steps)"
+    with pytest.raises(ValueError, match=r"lengths are \[2, 0\]; integers \[S\] from 1 on"):
+        Packing.of_lengths([2, 0])
+    with pytest.raises(ValueError, match=r"lengths are \[1\.5\]; integers"):
+        Packing.of_lengths(torch.tensor([1.5]))
+    with pytest.raises(ValueError, match="the sequences have 5 steps, total is 4"):
+        Packing.of_lengths([2, 3], total=4)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bool])
+def test_segments_that_are_no_integers_are_refused(kind: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=rf"segments are of the type {kind} .*; integers"):
+        Packing(torch.zeros(1, 3).to(kind))

@@ -184,3 +184,18 @@ def test_bad_input_is_named() -> None:
         scan._check(mask, {"x": x}, {}, end[:1])
     with pytest.raises(ValueError, match=r"mask has the shape \[2, 3\], x \[2, 2\]"):
         scan._check(mask, {"x": x[:, :2]}, {}, None)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_without_a_step_have_no_moments_and_no_default_device_is_read(way: str) -> None:
+    ready(way)
+    x, v, mask, end = case(3, 4, 6)
+    with how(way):
+        expected = gae_scan(x, v, mask, 0.9, 0.8).tensor(plus=v)
+        with torch.device("meta"):
+            series = gae_scan(x, v, mask, 0.9, 0.8)
+            assert torch.equal(series.tensor(plus=v), expected)
+            assert series.moments().device.type == "cpu"
+        for n in (0, 2):
+            empty = reverse_scan(x[:n, :0], mask[:n, :0], 0.9, end=end[:n]).moments()
+            assert empty.tolist() == [[0.0, 0.0, 0.0]] * n

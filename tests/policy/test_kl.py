@@ -147,6 +147,24 @@ def test_a_cap_bounds_k3_and_takes_its_gradient():
     assert float(new.grad[0, 1]) == 0.0 != float(new.grad[0, 0])
 
 
+def test_straight_through_a_cap_leaves_the_gradient_of_k2():
+    new = torch.tensor([[-5.0]], requires_grad=True)
+    value = kl(new, torch.zeros(1, 1), new < 0, cap=10.0, straight_through=True)
+    value.sum().backward()
+    assert (float(value.detach()), float(new.grad)) == (10.0, -5.0)
+
+
+def test_a_gradient_flows_through_the_policy_alone():
+    new, ref, old = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(4)).unbind()
+    for tensor in (new, ref, old):
+        tensor.requires_grad_()
+    for straight_through in (False, True):
+        kl(new, ref, new < 9, old_logprob=old, straight_through=straight_through).sum().backward()
+    assert new.grad is not None
+    assert ref.grad is None
+    assert old.grad is None
+
+
 @each
 @pytest.mark.parametrize("straight_through", [False, True])
 def test_what_is_left_out_is_0_whatever_it_holds(estimator, straight_through):
@@ -254,6 +272,14 @@ def test_the_coefficient_goes_on_where_it_was_saved():
     assert one.coefficient == other.coefficient != 0.2
 
 
+@pytest.mark.parametrize("state", [{}, {"coefficient": math.nan}, {"coefficient": -1.0}])
+def test_a_state_of_no_coefficient_is_refused(state):
+    control = AdaptiveKL(0.5, 6.0, 100)
+    with pytest.raises(ValueError, match="AdaptiveKL: the coefficient of the state is"):
+        control.load(state)
+    assert control.coefficient == 0.5
+
+
 @pytest.mark.parametrize("name", ["initial", "target", "horizon"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_a_control_of_bad_numbers_is_refused(name, value):
@@ -293,9 +319,9 @@ def test_bad_input_is_named():
         kl(zeros, zeros[:, :2], mask)
     broken = zeros.clone()
     broken[1, 2] = -math.inf
-    with pytest.raises(ValueError, match="kl: row 1 has -inf in ref_logprob at token 2"):
+    with pytest.raises(ValueError, match="kl: row 1 has the ref_logprob -inf at token 2"):
         kl(zeros, broken, mask)
-    with pytest.raises(ValueError, match="kl_in_reward: row 1 has -inf in old_logprob at token 2"):
+    with pytest.raises(ValueError, match="kl_in_reward: row 1 has the old_logprob -inf at token 2"):
         kl_in_reward(zeros, broken, zeros, mask, coefficient=0.1)
     with pytest.raises(ValueError, match=r"kl_in_reward: coefficient is -0\.1"):
         kl_in_reward(zeros, zeros, zeros, mask, coefficient=-0.1)

@@ -10,7 +10,7 @@ from torch import distributed, multiprocessing
 from rewardsmith.policy.advantages.components import gdpo
 from rewardsmith.policy.advantages.group_relative import grpo
 from rewardsmith.policy.advantages.whitening import whiten
-from rewardsmith.policy.losses.aggregation import Aggregation
+from rewardsmith.policy.losses.aggregation import Aggregation, Mode
 from rewardsmith.policy.losses.clipping import ppo
 
 REWARDS = torch.tensor([1.0, 0.0, 3.0, float("nan"), 5.0, 2.0, 2.0], dtype=torch.float64)
@@ -20,6 +20,7 @@ MASK = (
     torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 1], [0, 0, 0], [1, 1, 1]]) > 0
 )
 LOGPROB = torch.linspace(-2.0, -0.5, 21, dtype=torch.float64).view(7, 3)
+MODES = Mode.__args__
 HALVES = [slice(0, 3), slice(3, 7)]
 
 
@@ -33,9 +34,10 @@ def batch(rows: slice, ranks: distributed.ProcessGroup | None) -> dict[str, torc
     both = gdpo(parts, group, keep={"x": keep, "y": keep}, ranks=ranks)
     white = whiten(LOGPROB[rows], mask, ranks=ranks)
     told = {"grpo": outcome.values, "batch": scaled.values, "gdpo": both.values, "white": white}
-    for mode in ("token-mean", "seq-mean-token-mean"):
-        how = Aggregation.of_batch(mode, mask, ranks=ranks)
-        ppo(logprob, LOGPROB[rows] - 0.1, outcome.values, mask, aggregation=how).loss.backward()
+    for mode in MODES:
+        length = 3.0 if mode.endswith("norm") else None
+        how = Aggregation.of_batch(mode, outcome.masked(mask), length=length, ranks=ranks)
+        ppo(logprob, LOGPROB[rows] - 0.1, outcome, mask, aggregation=how).loss.backward()
         assert logprob.grad is not None
         told[mode] = logprob.grad.clone()
         logprob.grad = None
@@ -85,10 +87,20 @@ def test_moments_are_those_of_all_ranks(halves):
     assert told.numpy() == pytest.approx(whole.numpy(), rel=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-mean"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_mean_gradient_of_ranks_is_that_of_the_batch(halves, mode):
     # Each row is on one rank: the mean over two ranks of its gradient is half of it.
     whole = batch(slice(0, 7), None)[mode]
     told = torch.cat([half[mode] for half in halves]) / 2
     assert told.numpy() == pytest.approx(whole.numpy(), rel=1e-12)
     assert whole.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_process_has_the_gradient_of_the_mode_itself(mode):
+    logprob = LOGPROB.clone().requires_grad_()
+    how = Aggregation(mode, length=3.0) if mode.endswith("norm") else mode
+    made = grpo(REWARDS, GROUP, keep=KEEP)
+    ppo(logprob, LOGPROB - 0.1, made, MASK, aggregation=how).loss.backward()
+    whole = batch(slice(0, 7), None)[mode]
+    assert whole.numpy() == pytest.approx(logprob.grad.numpy(), rel=1e-12)

@@ -36,13 +36,13 @@ class CompiledScan(Series):
         decay: float,
     ) -> None:
         super().__init__(mask, None)
-        last = torch.zeros(len(mask)) if end is None else end.detach()
+        last = np.zeros(len(mask)) if end is None else end.detach().double().numpy()
         self._given = (
             _array(x),
             _array(values),
             values is not None,
             mask.contiguous().numpy(),
-            last.double().numpy(),
+            last,
             float(gamma),
             float(decay),
         )
@@ -56,13 +56,13 @@ class CompiledScan(Series):
         scale: float = 1.0,
     ) -> Float[Tensor, "n t"]:
         kind = dtype if dtype == torch.float32 else torch.float64
-        out = torch.empty(self.mask.shape, dtype=kind)
+        out = torch.empty(self.mask.shape, dtype=kind, device=self.mask.device)
         added = (_array(plus), plus is not None)
         _kernels().write(*self._given, *added, float(shift), float(scale), out.numpy())
         return out.to(dtype)
 
     def moments(self) -> Float64[Tensor, "n 3"]:
-        rows = torch.empty((len(self.mask), 3), dtype=torch.float64)
+        rows = torch.empty((len(self.mask), 3), dtype=torch.float64, device=self.mask.device)
         _kernels().measure(*self._given, rows.numpy())
         return rows
 

@@ -1,5 +1,6 @@
 """Groups of rows, and sums over them: N numbers, on the host, in float64."""
 
+import reprlib
 from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias
 
@@ -11,6 +12,10 @@ Ids: TypeAlias = Sequence[Hashable] | Tensor | np.ndarray
 """Who belongs together: any hashables, in any order, as many rows of each as there are."""
 
 
+_PLAIN = frozenset({str, int, bytes})
+"""Types of ids that are equal to themselves and hash by what they say."""
+
+
 class Groups:
     """Rows that share an id, numbered in the order in which the ids appear.
 
@@ -19,12 +24,25 @@ class Groups:
 
     Args:
         ids: one for each row.
+        method: who asks; errors begin with it.
+
+    Raises:
+        ValueError: not one hashable id for each row, or an id that no other row can have: NaN, or a
+            tensor in a list, which is hashed by its place in memory.
     """
 
-    def __init__(self, ids: Ids) -> None:
-        plain = ids.tolist() if isinstance(ids, Tensor | np.ndarray) else ids
-        self.ids: list[Any] = list(dict.fromkeys(plain))
+    def __init__(self, ids: Ids, method: str = "Groups") -> None:
+        plain = listed(ids, method)
+        try:
+            seen = dict.fromkeys(plain)
+        except TypeError as error:
+            raise _odd(method, str(error)) from None
+        self.ids: list[Any] = list(seen)
         """The id of each group."""
+        if not _PLAIN.issuperset(map(type, self.ids)):
+            for i in self.ids:
+                if isinstance(i, Tensor) or i != i:
+                    raise _odd(method, f"one is {reprlib.repr(i)}")
         number = {i: k for k, i in enumerate(self.ids)}
         self.index: Int64[np.ndarray, " n"] = np.fromiter(
             map(number.__getitem__, plain), np.int64, len(plain)
@@ -49,3 +67,24 @@ class Groups:
         Rows that tie stay in their order.
         """
         return np.lexsort((-values, self.index))
+
+
+def listed(ids: Ids, method: str) -> Sequence[Hashable]:
+    """Ids as Python has them: one for each row."""
+    if type(ids) is list:
+        return ids
+    if isinstance(ids, Tensor | np.ndarray):
+        if ids.ndim != 1:
+            raise _odd(method, f"the shape is {[*ids.shape]}")
+        plain: list[Hashable] = ids.tolist()
+        return plain
+    if not hasattr(ids, "__len__"):
+        raise _odd(method, f"this is {reprlib.repr(ids)}")
+    return ids
+
+
+def _odd(method: str, found: str) -> ValueError:
+    return ValueError(
+        f"{method}: group needs one hashable id per row, such as a text or a number, as a list or "
+        f"a tensor [N]; {found}"
+    )

@@ -66,9 +66,7 @@ class Series:
         assert self._numbers is not None
         some = [rows(self.mask[own], self._numbers[own]) for own in chunks(self.mask)]
         blank = torch.zeros((0, 3), dtype=torch.float64, device=self.mask.device)
-        return (
-            torch.cat([*some, blank]) if self.mask.shape[1] else blank.new_zeros(len(self.mask), 3)
-        )
+        return torch.cat([*some, blank])
 
 
 def chunks(first: Tensor, *others: Tensor | None) -> Iterator[slice]:
@@ -92,7 +90,7 @@ def by_rows(
     """
     if _whole(first, *others):
         return function(first, *others).to(dtype)
-    out = torch.empty(first.shape, dtype=dtype)
+    out = torch.empty(first.shape, dtype=dtype, device=first.device)
     for rows in chunks(first):
         own = (None if tensor is None else tensor[rows] for tensor in others)
         out[rows] = function(first[rows], *own)

@@ -1,16 +1,16 @@
 """From scores to gradients: advantages, policy losses, KL, and weights that move.
 
 ``advantages`` and ``losses`` hold pure functions on tensors, by name; ``estimator`` makes an
-``Estimator`` of an advantage function; ``kl``, ``weights`` and ``imitation`` are modules.
+``Estimator`` of an advantage function; ``kl`` is a module, and ``weights`` holds those that move.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["advantages", "estimator", "imitation", "kl", "losses", "weights"]
+__all__ = ["advantages", "estimator", "kl", "losses", "weights"]
 
 if TYPE_CHECKING:
-    from . import advantages, estimator, imitation, kl, losses, weights
+    from . import advantages, estimator, kl, losses, weights
 
 
 def __getattr__(name: str) -> Any:

@@ -233,8 +233,8 @@ class EnumerableLM(nn.Module):
         wanted = [self.prompts, len(self.tokens)]
         if [*table.shape] != wanted:
             raise ValueError(
-                f"{what}: the table has the shape {[*table.shape]}, the model's prompts and answers "
-                f"are {wanted}"
+                f"{what}: the table has the shape {[*table.shape]}, the model's prompts and "
+                f"answers are {wanted}"
             )
 
     # --- acting -----------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Our estimators as verl calls them, without verl: inputs, options, rows without a score."""
 
+import inspect
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 import torch
 
 from rewardsmith.adapters.verl.estimators import Door, VerlEstimator, estimators, plain
+from rewardsmith.adapters.verl.losses import losses
+from rewardsmith.policy.advantages.best_of_group import pass_at_k
 from rewardsmith.policy.advantages.components import gdpo
 from rewardsmith.policy.advantages.greedy_baseline import remax
 from rewardsmith.policy.advantages.group_relative import grpo
@@ -133,6 +137,26 @@ def test_parts_are_columns_and_weights_go_with_them():
     assert asked("gdpo", config, non_tensor_batch=COLUMNS)[0].tolist() == wanted.tolist()
 
 
+def test_weights_that_are_too_few_are_told():
+    config = KEYS | {"gdpo_reward_weights": [1.0, 0.5]}
+    with pytest.raises(ValueError, match=r"gdpo_reward_weights has 2 numbers for the 3 parts"):
+        asked("gdpo", config, non_tensor_batch=COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        ({}, "group"),
+        ({"norm_adv_by_std_in_grpo": True}, "group"),
+        ({"norm_adv_by_std_in_grpo": False}, "none"),
+        ({"rewardsmith": {"scale": "none"}}, "none"),
+    ],
+)
+def test_best_of_a_group_is_divided_where_verls_is(config, scale):
+    wanted = pass_at_k(REWARDS, GROUP, scale=scale).values[:, None] * MASK
+    assert asked("pass_at_k", config)[0].tolist() == wanted.tolist()
+
+
 def test_a_part_without_a_score_counts_in_none_of_its_moments():
     """``scored/PATH`` says so beside ``reward/PATH``; a part of another reward is there."""
     scored = {
@@ -169,14 +193,17 @@ def test_a_key_that_is_no_column_is_told():
         asked("gdpo", KEYS, non_tensor_batch={"uid": UIDS})
 
 
-def verls(**given: Any) -> Any:
-    return "verl's", given
+def verls(*args: Any, **given: Any) -> Any:
+    """verl's own."""
+    return "verl's", args, given
 
 
 def test_a_door_is_verls_own_without_our_key():
     for config in (None, {}, {"rewardsmith": None}, {"rewardsmith": {}}):
-        said, given = Door(verls)(config=config, index=UIDS)
+        said, args, given = Door(verls)(STEPS, MASK, config=config, index=UIDS)
         assert said == "verl's"
+        assert args[0] is STEPS
+        assert args[1] is MASK
         assert given["config"] == config
         assert given["index"] is UIDS
 
@@ -188,6 +215,19 @@ def test_a_door_is_ours_with_it():
         token_level_rewards=STEPS, response_mask=MASK, config=config, reward_baselines=greedy
     )[0]
     assert found.tolist() == (remax(REWARDS, greedy).values[:, None] * MASK).tolist()
+
+
+def test_a_door_looks_like_what_stands_behind_it():
+    def own(token_level_rewards, response_mask, index, config=None, **given):
+        return "verl's"
+
+    door: Any = Door(own)
+    assert inspect.signature(door) == inspect.signature(own)
+    assert door.__name__ == "own"
+    assert door(STEPS, MASK, UIDS, {"gamma": 1.0}) == "verl's"
+    config = {"rewardsmith": {"estimator": "rloo"}}
+    wanted = rloo(REWARDS, GROUP).values[:, None] * MASK
+    assert door(STEPS, MASK, UIDS, config)[0].tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize(
@@ -205,6 +245,13 @@ def test_those_that_are_offered_need_what_verl_has():
     # They keep state, which a run of verl does not save.
     assert not {"rae", "dcpo_advantage"} & names
     assert "brpo" not in names  # preferences
+
+
+def test_the_page_has_a_line_for_each_that_is_registered():
+    page = (Path(__file__).parents[3] / "docs" / "trainers" / "verl.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    told = {name.strip("` ").removeprefix("rewardsmith_") for r in rows for name in r.split(",")}
+    assert {one.name for one in [*estimators(), *losses()]} <= told
 
 
 def test_one_is_equal_to_another_of_its_name():

@@ -1,6 +1,7 @@
 import math
 import warnings
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -104,7 +105,7 @@ def test_parts_whose_sum_is_constant_cancel_exactly_and_are_told_of(right, wrong
         "short": wrong * which + right * (1 - which),
     }
     group = ["q"] * 5
-    with pytest.warns(UserWarning, match=r"gdpo: the parts cancel in 1 of 1 groups, such as 'q'"):
+    with pytest.warns(UserWarning, match=r"gdpo: the parts cancel in groups"):
         advantages = gdpo(parts, group, eps=eps)
     assert advantages.values.tolist() == [0.0] * 5
     assert advantages.metrics["cancelled"] == 1.0
@@ -158,7 +159,10 @@ def test_what_a_row_that_is_not_kept_has_for_a_length_does_not_matter():
     [
         ({"parts": {}}, "gdpo: there are no parts"),
         ({"weights": {"a": 1.0}}, "gdpo: weights has nothing for the part 'b'"),
-        ({"weights": {"a": 1.0, "b": 1.0, "c": 1.0}}, "weights names 'c', the parts are a, b"),
+        (
+            {"weights": {"a": 1.0, "b": 1.0, "c": 1.0}},
+            "weights names 'c', which is no part; they are a, b",
+        ),
         ({"weights": {"a": 1.0, "b": NAN}}, "the weight of part 'b' is nan, not a finite number"),
         ({"keep": {"a": torch.tensor([True, True])}}, "gdpo: keep has nothing for the part 'b'"),
         ({"whiten": "tokens"}, 'gdpo: whiten="tokens" needs lengths'),
@@ -168,7 +172,10 @@ def test_what_a_row_that_is_not_kept_has_for_a_length_does_not_matter():
             {"parts": {"a": torch.zeros(2), "b": torch.tensor([0.0, NAN])}},
             r"gdpo: row 1 \(group 0\) has nan in part 'b'",
         ),
-        ({"parts": {"a": torch.zeros(3)}}, r"part 'a' has the shape \[3\], .*, group has 2 rows"),
+        (
+            {"parts": {"a": torch.zeros(3)}},
+            r"part 'a' must be a tensor \[N\], this is \[3\], group has 2 rows",
+        ),
         (
             {"lengths": torch.tensor([1, -1]), "whiten": "tokens"},
             r"gdpo: row 1 \(group 0\) has the length -1",
@@ -179,3 +186,79 @@ def test_what_does_not_fit_is_refused(change, told):
     known = {"parts": {"a": torch.tensor([1.0, 0.0]), "b": torch.zeros(2)}, "group": [0, 0]}
     with pytest.raises(ValueError, match=told):
         gdpo(**(known | change))
+
+
+@pytest.mark.filterwarnings("ignore:gdpo. the parts cancel")
+@pytest.mark.parametrize("eps", [0.0, 1e-6, 1e-2, 0.1])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_parts_of_unequal_spread_cancel_whatever_epsilon_is(eps, kind):
+    correct = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=kind)
+    parts = {"correct": correct, "brief": 1.0 - 0.3 * correct}
+    for group in ("aaaa", "aabb"):
+        made = gdpo(parts, list(group), eps=eps)
+        assert made.values.tolist() == [0.0] * 4
+        assert made.metrics["cancelled"] == 1.0
+
+
+def test_groups_that_cancel_get_zero_beside_groups_that_do_not():
+    correct = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+    brief = torch.tensor([0.7, 1.0, 0.3, 0.1, 0.5], dtype=torch.float64)
+    with pytest.warns(UserWarning, match="gdpo: the parts cancel in groups"):
+        made = gdpo({"correct": correct, "brief": brief}, list("aabbb"), eps=1e-3)
+    assert made.values[:2].tolist() == [0.0, 0.0]
+    assert made.values[2:].abs().min() > 0.1
+    assert made.metrics["cancelled"] == pytest.approx(2 / 5)
+
+
+def test_parts_that_nearly_cancel_are_left_alone():
+    one = torch.tensor([0.0, 1.0, 2.0, 4.0], dtype=torch.float64)
+    other = -one + 0.01 * torch.tensor([0.0, 1.0, -1.0, 0.0], dtype=torch.float64)
+    made = gdpo({"a": one, "b": other}, [0] * 4)
+    assert made.metrics["cancelled"] == 0.0
+    assert made.values.abs().min() > 0.0
+
+
+def test_a_part_that_epsilon_silences_cancels_nothing():
+    """What rounding leaves of a constant part opposes the other one in a group of two."""
+    parts = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.3, 0.1 + 0.2 + 3e-8])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = gdpo(parts, [0, 0])
+    assert made.values[0] > 0.5
+
+
+def test_one_keep_is_for_all_parts():
+    parts = {"a": torch.tensor([1.0, 0.0, 3.0, NAN]), "b": torch.tensor([1.0, 5.0, 4.0, NAN])}
+    keep = torch.tensor([True, True, True, False])
+    there = gdpo(parts, [0] * 4, keep={"a": keep, "b": keep})
+    assert torch.equal(gdpo(parts, [0] * 4, keep=keep).values, there.values)
+
+
+def test_integer_parts_keep_their_digits():
+    large = 2**30 + torch.arange(3)
+    made = gdpo({"a": large, "b": torch.zeros(3)}, [0] * 3, whiten="none").values
+    assert made.tolist() == pytest.approx([-1.0, 0.0, 1.0], rel=1e-5)
+
+
+def test_several_parts_warn_once_of_rows_that_are_alone():
+    parts = {name: torch.tensor([1.0, 0.0, 3.0]) for name in "abc"}
+    with pytest.warns(UserWarning, match="gdpo: rollouts that are alone") as told:
+        made = gdpo(parts, ["q", "q", "r"])
+    assert len(told) == 1
+    assert made.metrics["alone"] == 1.0
+
+
+@pytest.mark.parametrize("parts", [[torch.zeros(2)], torch.zeros(2, 2)])
+def test_parts_without_names_are_refused(parts):
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with pytest.raises(ValueError, match="gdpo: parts must be a mapping of a name to a tensor"):
+            gdpo(parts, [0, 0])
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_a_name_that_is_no_part_is_told_before_one_that_is_missing():
+    parts = {"a": torch.zeros(2), "b": torch.zeros(2)}
+    with pytest.raises(ValueError, match="weights names 'c', which is no part; they are a, b"):
+        gdpo(parts, [0, 0], weights={"a": 1.0, "c": 1.0})

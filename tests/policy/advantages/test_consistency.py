@@ -123,7 +123,7 @@ def test_a_row_without_a_score_counts_nowhere():
 
 
 def test_a_lone_rollout_is_its_own_mean_and_told_of():
-    with pytest.warns(UserWarning, match=r"1 of 3 rollouts are alone .* row 2 \(group 'c'\)"):
+    with pytest.warns(UserWarning, match=r"consistency_bonus: rollouts that are alone"):
         bonus = consistency_bonus(torch.ones(3), torch.tensor([0.9, 0.1, 0.2]), list("aac"))
     assert bonus.tolist() == [0.5, 0.0, 0.5]
     with warnings.catch_warnings():
@@ -139,7 +139,7 @@ def test_a_lone_rollout_is_its_own_mean_and_told_of():
         ({"likelihood": torch.tensor([NAN, 0.5])}, "row 0 .* has nan in likelihood"),
         ({"accuracy": torch.tensor([1.0, NAN])}, "row 1 .* has nan in rewards"),
         ({"likelihood": torch.zeros(3)}, r"2 rows of accuracy, likelihood has the shape \[3\]"),
-        ({"answered": torch.tensor([True])}, r"and answered \[1\]"),
+        ({"answered": torch.tensor([True])}, "consistency_bonus: 2 rows, answered has 1 rows"),
         ({"weight": -1.0}, "weight is -1.0, it must be at least 0"),
         ({"weight": float("inf")}, "weight is inf"),
         ({"margin": NAN}, "margin is nan, it must be at least 0"),
@@ -152,3 +152,9 @@ def test_what_does_not_fit_is_refused(change, told):
     known = {"accuracy": torch.ones(2), "likelihood": torch.ones(2), "group": [0, 0]}
     with pytest.raises(ValueError, match=told):
         consistency_bonus(**(known | change))
+
+
+def test_accuracies_are_compared_in_their_own_type():
+    for kind in (torch.float32, torch.bfloat16, torch.float64):
+        accuracy = torch.tensor([0.1, 0.0], dtype=kind)
+        assert consistency_bonus(accuracy, torch.ones(2), [0, 0]).tolist() == [0.0, 0.0]

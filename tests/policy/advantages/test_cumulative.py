@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.policy.advantages.halves import replayed
 
 from rewardsmith.core.errors import MissingColumn
 from rewardsmith.core.outcome import Status
@@ -228,7 +229,7 @@ def test_ranks_share_their_histories(monkeypatch):
         (tasks[i : i + 2], keep[i : i + 2].numpy(), {"rewards": rewards[i : i + 2].numpy()})
         for i in (0, 2)
     ]
-    monkeypatch.setattr(outcomes, "gathered", lambda thing, ranks: halves)
+    monkeypatch.setattr(outcomes, "gathered", replayed(halves))
     for rank in (0, 1):
         monkeypatch.setattr(outcomes, "rank_of", lambda ranks, rank=rank: rank)
         own = slice(2 * rank, 2 * rank + 2)
@@ -253,3 +254,10 @@ def test_bad_input_is_refused():
         dcpo(Rollouts({"task": ["t", None]}), scores)
     with pytest.raises(MissingColumn, match="no column 'task', needed by dcpo_advantage"):
         dcpo(Rollouts({"prompt": ["t", "u"]}), scores)
+
+
+def test_of_a_tie_it_is_the_one_of_all_batches():
+    """Two visits paid 5 on average; now 0 and 2: against these 2 is +1, against all of them -1."""
+    histories = {"t": (2.0, 6.0, 5.0, 6.0)}
+    made, _ = dcpo_advantages(torch.tensor([2.0, 0.0], dtype=torch.float64), ["t", "t"], histories)
+    assert made.values[0].item() == pytest.approx(-1 / 3)

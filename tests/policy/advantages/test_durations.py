@@ -107,7 +107,10 @@ def test_weights_of_what_does_not_train_are_not_read():
     told = duration_weight(rows, torch.tensor([0.5, float("nan"), 1.5]), baseline="centered")
     np.testing.assert_allclose(told.values, [0.5, 7.0, -12.0])
     nobody = replace(rows, keep=torch.zeros(3, dtype=torch.bool))
-    assert duration_weight(nobody, torch.zeros(3), baseline="centered") is nobody
+    alone = duration_weight(nobody, torch.zeros(3), baseline="centered")
+    assert torch.equal(alone.values, nobody.values)
+    # A run's log has the same columns in every batch.
+    assert alone.metrics.keys() == told.metrics.keys()
 
 
 def test_all_steps_of_a_row_get_its_weight():
@@ -349,3 +352,19 @@ def test_probabilities_by_hand():
 def test_probabilities_that_cannot_be(times, starts, told):
     with pytest.raises(ValueError, match=told):
         completion_probabilities(torch.tensor(times), torch.tensor(starts), 10.0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_rounding_refuses_no_action_that_ended_with_the_window(kind):
+    durations, starts = torch.tensor([0.9], dtype=kind), torch.tensor([0.1], dtype=kind)
+    probability = completion_probabilities(durations, starts, 1.0)
+    assert probability.tolist() == [1.0]
+    assert probability.dtype == torch.float64
+    with pytest.raises(ValueError, match=r"action 0 took 0\.91, and no start left as much of 1"):
+        completion_probabilities(durations + 0.01, starts, 1.0)
+
+
+def test_weights_carry_no_gradient_into_advantages():
+    rows = centered(1.0, -1.0)
+    weights = torch.tensor([1.0, 1.0], requires_grad=True)
+    assert not duration_weight(rows, weights, baseline="centered").values.requires_grad

@@ -62,16 +62,16 @@ def test_what_does_not_fit_is_refused():
     mask = torch.ones(2, 3, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"remax: 3 rollouts, greedy_reward has the shape \[2\]"):
         remax(torch.zeros(3), torch.zeros(2))
-    with pytest.raises(ValueError, match=r"remax: row 0 .* has nan in rewards"):
+    with pytest.raises(ValueError, match="remax: row 0 has nan in rewards"):
         remax(torch.tensor([NAN]), torch.zeros(1))
     with pytest.raises(ValueError, match="remax: 2 rewards, keep has 3 rows"):
         remax(torch.zeros(2), torch.zeros(2), keep=torch.ones(3, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"step_rewards have the shape \[2, 3\], mask \[2, 2\]"):
         remax_steps(torch.zeros(2, 3), torch.zeros(2), mask[:, :2])
-    with pytest.raises(ValueError, match="remax_steps: 2 rows of rewards, keep has 3"):
+    with pytest.raises(ValueError, match=r"remax_steps: .* \[2, 3\], keep \[3\]"):
         remax_steps(torch.zeros(2, 3), torch.zeros(2), mask, keep=torch.ones(3, dtype=torch.bool))
     broken = torch.tensor([[0.0, 0.0, 0.0], [0.0, NAN, 0.0]])
-    with pytest.raises(ValueError, match="remax_steps: row 1 has nan at step 1"):
+    with pytest.raises(ValueError, match="remax_steps: row 1 has nan in step_rewards at step 1"):
         remax_steps(broken, torch.zeros(2), mask)
 
 
@@ -104,3 +104,16 @@ def test_one_reward_at_the_end_is_remax_at_every_step():
 def test_no_steps_are_no_advantages():
     mask = torch.zeros(2, 0, dtype=torch.bool)
     assert remax_steps(torch.zeros(2, 0), torch.zeros(2), mask).values.shape == (2, 0)
+
+
+def test_steps_of_narrow_types_are_widened_and_no_gradient_flows():
+    mask = torch.ones(1, 2, dtype=torch.int64)
+    for kind in (torch.int64, torch.float16, torch.bfloat16):
+        steps = torch.tensor([[40000, 40000]], dtype=torch.float64).to(kind)
+        made = remax_steps(steps, [0.5], mask).values
+        assert made.dtype == torch.float32
+        assert made.tolist() == [[2 * float(steps[0, 0]) - 0.5, float(steps[0, 0]) - 0.5]]
+    steps = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+    made = remax_steps(steps, torch.ones(1, requires_grad=True), mask).values
+    assert made.dtype == torch.float64
+    assert not made.requires_grad

@@ -37,3 +37,9 @@ def test_a_row_without_what_a_nested_column_has_is_named():
     rollouts = Rollouts({"info": [{"seat": 0}, {}]})
     with pytest.raises(ValueError, match=r"m: row 1 has MISSING in the column 'info\.seat'"):
         keys_of("m", rollouts, ["info.seat"])
+
+
+def test_nan_is_no_key_for_it_is_never_found_again():
+    rollouts = Rollouts({"task": [1.0, float("nan")]})
+    with pytest.raises(ValueError, match="rae: row 1 has nan in the column 'task'"):
+        keys_of("rae", rollouts, ["task"])

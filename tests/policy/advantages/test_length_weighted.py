@@ -70,6 +70,6 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_a_lone_rollout_may_get_its_reward():
-    with pytest.warns(UserWarning, match="opo: 1 of 1 rollouts are alone"):
+    with pytest.warns(UserWarning, match="opo: rollouts that are alone"):
         values = opo(torch.tensor([3.0]), ["x"], torch.tensor([2]), singleton="reward").values
     assert values.tolist() == [3.0]

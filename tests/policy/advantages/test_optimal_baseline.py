@@ -91,10 +91,10 @@ def test_a_token_that_is_alone_at_its_place_gets_its_return_or_nothing():
     rewards = torch.tensor([[0.0, 0.0, 3.0], [1.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
     mask = torch.tensor([[True, True, True], [True, False, False], [True, False, False]])
     logprob, squared = torch.full((3, 3), -1.0), torch.full((3, 3), 0.5)
-    got = optimal_token(rewards, ["a", "a", "b"], mask, logprob, squared)
+    got = optimal_token(rewards, ["a", "a", "b"], mask, logprob, squared, singleton="reward")
     assert got.values.tolist() == [[1.0, 3.0, 3.0], [-1.0, 0.0, 0.0], [5.0, 0.0, 0.0]]
     assert got.metrics["alone_tokens"] == pytest.approx(3 / 5)
-    zero = optimal_token(rewards, ["a", "a", "b"], mask, logprob, squared, singleton="zero")
+    zero = optimal_token(rewards, ["a", "a", "b"], mask, logprob, squared)
     assert zero.values.tolist() == [[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
 
@@ -152,3 +152,12 @@ def test_other_bad_input_is_refused():
         optimal_token(ones, [0, 0, 0], mask, -ones, ones)
     with pytest.raises((ValueError, TypeCheckError), match="logprob"):
         optimal_token(ones, [0, 0], mask, -torch.ones(2, 3), ones)
+
+
+def test_tokens_that_are_certain_but_for_rounding_weigh_the_same():
+    rewards = torch.tensor([[0.0, 3.0], [0.0, 0.0], [0.0, 0.0]])
+    logprob = torch.zeros(3, 2)
+    squared = torch.ones(3, 2)
+    squared[1] += 2.5e-7  # what a sum of float32 is off by
+    values = optimal_token(rewards, [0] * 3, torch.ones(3, 2).bool(), logprob, squared).values
+    assert values[:, 1].tolist() == pytest.approx([2.0, -1.0, -1.0])

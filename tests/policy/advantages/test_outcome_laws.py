@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Callable, Iterator
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.policy.advantages.halves import replayed
 from torch import Tensor, distributed
 
 from rewardsmith.core.advantages import Advantages
@@ -123,10 +125,17 @@ def test_a_group_of_equal_rewards_gets_exactly_zero(name, value):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_lone_rollout_gets_zero_and_is_told_of(name):
     rewards, lengths = torch.tensor([1.0, 0.0, 7.0]), torch.tensor([1, 2, 3])
-    with pytest.warns(UserWarning, match=r"1 of 3 rollouts are alone .* row 2 \(group 'c'\)"):
-        values = METHODS[name](rewards, ["a", "a", "c"], lengths, None).values
-    assert values[2] == 0.0
-    assert values.abs().sum() > 0.0
+    words = []
+    for group in (["a", "a", "c"], ["a", "a", "d"]):
+        with pytest.warns(UserWarning, match=r"alone in their group") as told:
+            advantages = METHODS[name](rewards, group, lengths, None)
+        words += [str(warning.message) for warning in told]
+    # One warning of each batch, always in the same words, so that it can be shown once.
+    assert len(words) == 2
+    assert len(set(words)) == 1
+    assert advantages.metrics["alone"] == 1.0
+    assert advantages.values[2] == 0.0
+    assert advantages.values.abs().sum() > 0.0
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -149,9 +158,58 @@ def test_advantages_have_the_type_of_rewards_and_no_gradient(name, kind):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_batch_without_scores_does_not_train(name):
     rewards, lengths = torch.tensor([float("nan"), 1.0]), torch.tensor([1, 2])
-    advantages = METHODS[name](rewards, ["a", "a"], lengths, torch.tensor([False, False]))
+    with pytest.warns(UserWarning, match=r"no row of the batch has a score") as told:
+        advantages = METHODS[name](rewards, ["a", "a"], lengths, torch.tensor([False, False]))
+    assert len(told) == 1
     assert advantages.values.tolist() == [0.0, 0.0]
     assert not advantages.keep.any()
+    shared = {"zero_advantages": 0.0, "constant_groups": 0.0, "alone": 0.0}
+    assert advantages.metrics.items() >= shared.items()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_metrics_are_plain_floats_over_kept_rows(name):
+    rewards, group = torch.tensor([1.0, 0.0, 2.0, 2.0, 5.0, 9.0]), list("aabbcd")
+    keep = torch.tensor([True] * 5 + [False])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        metrics = METHODS[name](rewards, group, torch.ones(6), keep).metrics
+    assert {type(value) for value in metrics.values()} == {float}
+    # Rows 2 to 4, and the worse or the better of the first two where only one of them trains.
+    zeros = 4 if name.startswith(("pass_at_k", "negatives")) else 3
+    assert metrics["zero_advantages"] == pytest.approx(zeros / 5)
+    assert metrics["constant_groups"] == pytest.approx(2 / 3)
+    assert metrics["alone"] == 1.0
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"r": [1.0, 0.0]}, r"must be a tensor \[N\], this is a? ?list"),
+        ({"r": torch.ones(2, 1)}, r"shape \[2, 1\]|must be a tensor \[N\], this is \[2, 1\]"),
+        ({"g": None}, r"group needs one hashable id per row, .* this is None"),
+        ({"g": [torch.tensor(0), torch.tensor(0)]}, r"group needs .* one is tensor\(0\)"),
+        ({"g": torch.zeros(2, 1)}, r"group needs one hashable id .* the shape is \[2, 1\]"),
+        ({"g": [float("nan"), 1.0]}, r"group needs one hashable id .* one is nan"),
+        ({"g": [[1], [1]]}, r"group needs one hashable id .* unhashable type: 'list'"),
+        ({"k": [True, True]}, r"keep.* must be a bool tensor \[N\], this is a list"),
+        ({"k": torch.ones(2)}, r"keep.* must be a bool tensor \[N\], this is float32 \[2\]"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run_it")
+def test_what_is_no_column_is_told_with_what_to_give(name, change, told):
+    given = {"r": torch.tensor([1.0, 0.0]), "g": [0, 0], "n": torch.ones(2), "k": None} | change
+    with pytest.raises(ValueError, match=told):
+        METHODS[name](*given.values())
+
+
+@pytest.fixture
+def as_users_run_it() -> Iterator[None]:
+    """Without the tests' own check of annotations, which would come first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture
@@ -176,13 +234,18 @@ def test_a_group_may_lie_on_several_ranks(name, world, monkeypatch):
         return METHODS[name](rewards[part], group[part], lengths[part], keep[part], ranks=world)
 
     # What each rank would send to the others is taken down first.
-    monkeypatch.setattr(outcomes, "gathered", lambda thing, ranks: sent.append(thing) or [thing])
+    def taken_down(thing: tuple, ranks: object) -> list:
+        if thing[1] is not None:
+            sent.append(thing[1])
+        return [thing]
+
+    monkeypatch.setattr(outcomes, "gathered", taken_down)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for rank in (0, 1):
             one(rank)
     assert len(sent) == 2
-    monkeypatch.setattr(outcomes, "gathered", lambda thing, ranks: sent)
+    monkeypatch.setattr(outcomes, "gathered", replayed(sent))
     for rank in (0, 1):
         monkeypatch.setattr(outcomes, "rank_of", lambda ranks, rank=rank: rank)
         part = one(rank)

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -258,8 +259,8 @@ FIRST = torch.tensor([True, False, False, False])
         ({"skew": float("nan")}, "brpo: skew is nan"),
         ({"group": ["a", "a", "a", "b"]}, r"brpo: row 3 is alone in its group \('b'\)"),
         ({"group": ["a", "b", "a", "b"]}, "rows 0 and 1 are compared, of groups 'a' and 'b'"),
-        ({"reference": FIRST[:3]}, "brpo: group has 4 rows, reference has 3"),
-        ({"keep": FIRST[:3]}, "brpo: group has 4 rows, keep has 3"),
+        ({"reference": FIRST[:3]}, "brpo: 4 ids in group, reference has 3 rows"),
+        ({"keep": FIRST[:3]}, "brpo: 4 ids in group, keep has 3 rows"),
         ({"reference": FIRST.flip(0)}, "rows 0 and 1 are compared, neither is the reference of"),
         ({"reference": FIRST | FIRST.flip(0)}, "group 'a' has several references, it needs one"),
         ({"keep": ~FIRST}, "row 0 is a reference and is not kept"),
@@ -281,10 +282,20 @@ def test_questions_that_cannot_be_are_refused():
         reference_pairs(["a", "b", "a"], rng=rng)
     with pytest.raises(ValueError, match="reference_pairs: refs is 'two', not one of one, all"):
         reference_pairs(["a", "a"], rng=rng, refs="two")
-    with pytest.raises(ValueError, match="reference_pairs: group has 2 rows, keep has 3"):
+    with pytest.raises(ValueError, match="reference_pairs: 2 ids in group, keep has 3"):
         reference_pairs(["a", "a"], rng=rng, keep=torch.ones(3, dtype=torch.bool))
 
 
 def test_no_rows_are_no_questions_and_no_advantages():
     a, b, reference = reference_pairs([], rng=np.random.default_rng(0))
     assert len(a) == len(b) == len(reference) == 0
+
+
+def test_a_verdict_is_a_sign_whatever_its_weight_and_margin():
+    plain = Preferences(torch.tensor([0]), torch.tensor([1]), torch.tensor([0.9]))
+    heavy = replace(plain, weight=torch.tensor([9.0]), margin=torch.tensor([4.0]))
+    given = (["a", "a"], torch.tensor([False, True]))
+    there, made = brpo(plain, *given, skew=1.0), brpo(heavy, *given, skew=1.0)
+    assert made.values.tolist() == there.values.tolist() == [1.0, 0.0]
+    # A group that is skipped is no group whose rewards are all the same.
+    assert "constant_groups" not in made.metrics

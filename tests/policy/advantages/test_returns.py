@@ -1,7 +1,5 @@
 """Advantages over time: the recursion's laws, and what is refused."""
 
-import inspect
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.core.scores import Scores
+from rewardsmith.ops.scan import How, how
+from rewardsmith.policy.advantages.greedy_baseline import remax_steps
 from rewardsmith.policy.advantages.returns import (
     discounted_returns,
     gae,
@@ -17,6 +19,7 @@ from rewardsmith.policy.advantages.returns import (
     reinforce_plus_plus_baseline,
 )
 from rewardsmith.policy.advantages.step_rewards import StepRewards
+from rewardsmith.policy.estimator import estimator
 
 
 def case(seed: int = 0, n: int = 4, t: int = 7) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,7 +150,7 @@ def test_groups_of_the_same_reward_get_exactly_zero_and_singletons_are_told_of()
     mask = torch.ones(3, 2, dtype=torch.bool)
     same = reinforce_plus_plus_baseline(torch.full((3,), 0.1), [0, 0, 0], mask)
     assert same.values.tolist() == [0.0] * 3
-    with pytest.warns(UserWarning, match="reinforce_plus_plus_baseline: 1 of 3 rollouts are alone"):
+    with pytest.warns(UserWarning, match="reinforce_plus_plus_baseline: .* alone in"):
         made = reinforce_plus_plus_baseline(torch.tensor([0.0, 2.0, 9.0]), [0, 0, 1], mask)
     assert made.values[2] == 0.0
     with pytest.warns(UserWarning, match="alone"):
@@ -236,5 +239,110 @@ def test_bad_input_is_named() -> None:
         gae(rewards, values, one)
     with pytest.raises(ValueError, match="reinforce_plus_plus_baseline: only one step is marked"):
         reinforce_plus_plus_baseline(rewards[:, 0], [0, 0, 1, 1], one)
-    with pytest.raises(ValueError, match="4 rewards, lengths has 3 rows"):
-        inspect.unwrap(reinforce_plus_plus_baseline)(rewards[:, 0], [0, 0, 1, 1], mask[1:])
+    for other in (mask[1:], mask[:, 0]):
+        with pytest.raises(ValueError, match=r"baseline: rewards have the shape \[4\], mask \["):
+            reinforce_plus_plus_baseline(rewards[:, 0], [0, 0, 1, 1], other)
+    with pytest.raises(ValueError, match=r"reinforce_plus_plus_baseline: eps is -1\.0"):
+        reinforce_plus_plus_baseline(rewards[:, 0], [0, 0, 1, 1], mask, eps=-1.0)
+
+
+def test_finite_numbers_that_overflow_are_told_of() -> None:
+    rewards, values, mask = case()
+    rewards[2] = 1e308
+    mask[2] = True
+    for name, call in {
+        "discounted_returns": lambda: discounted_returns(rewards, mask),
+        "reinforce_plus_plus": lambda: reinforce_plus_plus(rewards, mask),
+        "gae": lambda: gae(rewards, values, mask),
+    }.items():
+        with pytest.raises(ValueError, match=f"{name}: row 2 holds finite numbers, .* overflows"):
+            call()
+    # Here all are finite, and only the sum of the rows is not.
+    large = torch.full((4, 1), 3e38)
+    assert torch.equal(discounted_returns(large, full(large)), large)
+
+
+def test_a_batch_without_a_score_is_zero_and_told_of() -> None:
+    rewards, values, mask = case()
+    none = torch.zeros(4, dtype=torch.bool)
+    for name, call in {
+        "reinforce_plus_plus": lambda: reinforce_plus_plus(rewards, mask, keep=none),
+        "gae": lambda: gae(rewards, values, mask, keep=none),
+        "reinforce_plus_plus_baseline": lambda: reinforce_plus_plus_baseline(
+            rewards[:, 0], [0, 0, 1, 1], mask, keep=none
+        ),
+    }.items():
+        with pytest.warns(UserWarning, match=f"{name}: no row of the batch has a score") as told:
+            made = call()
+        assert len(told) == 1
+        assert not made.values.any()
+        assert not made.keep.any()
+    one = none.clone()
+    one[1] = True
+    with pytest.raises(ValueError, match="gae: no step is marked, whitening is undefined"):
+        gae(rewards, values, mask & one[:, None] & False, keep=one)
+
+
+def test_what_rounding_leaves_of_equal_returns_is_not_divided() -> None:
+    near = torch.tensor([0.1 + 0.2, 0.3, 0.3], dtype=torch.float64)
+    one = torch.ones(3, 1, dtype=torch.bool)
+    assert not reinforce_plus_plus(near[:, None], one, eps=0.0).values.any()
+    with pytest.warns(UserWarning, match="alone"):
+        made = reinforce_plus_plus_baseline(near, [0, 1, 2], one, eps=0.0, singleton="reward")
+    assert not made.values.any()
+
+
+def test_masks_of_0_and_1_are_masks() -> None:
+    rewards, values, mask = case()
+    number = mask.long()
+    group = [0, 0, 1, 1]
+    for call in (
+        lambda mask: discounted_returns(rewards, mask),
+        lambda mask: reinforce_plus_plus(rewards, mask).values,
+        lambda mask: reinforce_plus_plus_baseline(rewards[:, 0], group, mask).values,
+        lambda mask: gae(rewards, values, mask).values,
+    ):
+        assert torch.equal(call(number), call(mask))
+
+
+def test_results_have_the_wider_type_of_rewards_and_values() -> None:
+    rewards, values, mask = case()
+    narrow, wide = gae(rewards.half(), values, mask), gae(rewards, values.half(), mask)
+    assert narrow.values.dtype == narrow.returns.dtype == wide.values.dtype == torch.float64
+    assert gae(rewards.half(), values.bfloat16(), mask).values.dtype == torch.float32
+
+
+def test_rows_of_a_critics_advantages_take_their_returns_along() -> None:
+    rewards, values, mask = case()
+    whole = gae(rewards, values, mask)
+    for rows in ([2, 0], slice(1, 3), torch.tensor([True, False, False, True])):
+        some = whole.select(rows)
+        assert torch.equal(some.returns, whole.returns[rows])
+        assert torch.equal(some.values, whole.values[rows])
+
+
+def test_an_estimator_takes_a_column_named_bootstrap() -> None:
+    rewards, values, mask = case()
+    end = [1.0, 2.0, 3.0, 4.0]
+    rollouts = Rollouts({"bootstrap": end}, {"values": values}, action_mask=mask)
+    scores = Scores.dense(torch.where(mask, rewards, 0.0), mask)
+    made = estimator("gae", gamma=0.9)(rollouts, scores)
+    expected = gae(rewards, values, mask, torch.tensor(end), gamma=0.9)
+    assert torch.allclose(made.values, expected.values, atol=1e-5)
+    without = estimator("gae", gamma=0.9)(Rollouts({}, rollouts.steps, action_mask=mask), scores)
+    plain = gae(rewards, values, mask, gamma=0.9)
+    assert torch.allclose(without.values, plain.values, atol=1e-5)
+    assert not torch.allclose(made.values, plain.values, atol=0.1)
+
+
+@pytest.mark.parametrize("way", ["torch", "compiled"])
+def test_the_default_device_of_others_does_not_matter(way: How) -> None:
+    if way == "compiled":
+        pytest.importorskip("numba")
+    rewards, values, mask = case()
+    with how(way):
+        expected = gae(rewards, values, mask), remax_steps(rewards, [1.0] * 4, mask)
+        with torch.device("meta"):
+            made = gae(rewards, values, mask), remax_steps(rewards, [1.0] * 4, mask)
+    for ours, theirs in zip(made, expected, strict=True):
+        assert torch.equal(ours.values, theirs.values)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
+from tests.policy.advantages.halves import replayed
 
 from rewardsmith.core.errors import MissingColumn
 from rewardsmith.core.rollouts import Rollouts
@@ -212,7 +213,7 @@ def test_ranks_share_their_baselines(monkeypatch):
         (keys[i : i + 2], keep[i : i + 2].numpy(), {"rewards": rewards[i : i + 2].numpy()})
         for i in (0, 2)
     ]
-    monkeypatch.setattr(outcomes, "gathered", lambda thing, ranks: halves)
+    monkeypatch.setattr(outcomes, "gathered", replayed(halves))
     for rank in (0, 1):
         monkeypatch.setattr(outcomes, "rank_of", lambda ranks, rank=rank: rank)
         own = slice(2 * rank, 2 * rank + 2)

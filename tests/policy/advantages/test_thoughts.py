@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.policy.advantages.halves import replayed
 
 from rewardsmith.core.errors import MissingColumn
 from rewardsmith.core.rollouts import Rollouts
@@ -168,7 +169,7 @@ def test_a_solution_without_a_token_has_no_advantage():
 
 
 def test_a_solution_alone_in_its_group_is_told_of():
-    with pytest.warns(UserWarning, match="thought_level: 1 of 1 rollouts are alone"):
+    with pytest.warns(UserWarning, match="thought_level: rollouts that are alone"):
         got = advantages([(1.0, [(0, 1)], 1)], alpha=0.5)
     assert got.values.tolist() == [[-0.5, 0.0, 0.0]]
 
@@ -180,7 +181,7 @@ def test_groups_lie_on_several_ranks(monkeypatch):
     world = torch.distributed.ProcessGroup(0, 2)
     kept = torch.ones(2, dtype=torch.bool).numpy()
     halves = [([0, 0], kept, {"rewards": rewards[i : i + 2].numpy()}) for i in (0, 2)]
-    monkeypatch.setattr(outcomes, "gathered", lambda thing, ranks: halves)
+    monkeypatch.setattr(outcomes, "gathered", replayed(halves))
     monkeypatch.setattr(outcomes, "rank_of", lambda ranks: 1)
     own = thought_advantages(
         rewards[2:], labels[2:], steps[2:], [0, 0], mask[2:], alpha=0.5, ranks=world
@@ -242,3 +243,11 @@ def test_other_bad_input_is_refused():
         )
     with pytest.raises(ValueError, match=r"thought_level: row 0 \(group 0\) has nan in rewards"):
         thought_advantages(rewards * math.nan, labels, steps, [0, 0], mask, alpha=1.0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_threshold_is_met_in_the_type_of_rewards(kind):
+    _, labels, steps, mask = tensors([(0.1, [(0, 1)], 1), (0.0, [(0, 1)], 1)])
+    rewards = torch.tensor([0.1, 0.0], dtype=kind)
+    made = thought_advantages(rewards, labels, steps, [0, 0], mask, alpha=1.0, threshold=0.1)
+    assert made.metrics["accuracy"] == 0.0

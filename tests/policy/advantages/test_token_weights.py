@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
+from tests.policy.advantages.halves import replayed
 
 from rewardsmith.core.advantages import Advantages
 from rewardsmith.policy.advantages import outcomes
@@ -103,7 +104,7 @@ def test_perplexities_of_other_ranks_count(monkeypatch):
         ([0] * 3, (length[i : i + 3] > 0).numpy(), {"rewards": surprise[i : i + 3].numpy()})
         for i in (0, 3)
     ]
-    monkeypatch.setattr(outcomes, "gathered", lambda thing, ranks: halves)
+    monkeypatch.setattr(outcomes, "gathered", replayed(halves))
     monkeypatch.setattr(outcomes, "rank_of", lambda ranks: 1)
     own = perplexity_weighted(advantage[3:], logprob[3:], mask[3:], alpha=0.3, ranks=world)
     assert torch.equal(own, whole[3:])

@@ -1,7 +1,5 @@
 """Whitening: moments of all marked steps, in float64."""
 
-import inspect
-
 import numpy as np
 import pytest
 import torch
@@ -43,6 +41,27 @@ def test_a_variance_below_the_floor_is_raised_to_it() -> None:
 def test_values_that_are_all_the_same_give_exactly_zero() -> None:
     mask = torch.rand(6, 7, generator=torch.Generator().manual_seed(1)) < 0.7
     assert whiten(torch.full((6, 7), 0.1), mask, eps=0.0).tolist() == [[0.0] * 7] * 6
+    many = torch.arange(7) < torch.arange(16384)[:, None] % 8
+    for value in (0.1, 1e9 / 3, -1e-7 / 3):
+        same = torch.full((16384, 7), value, dtype=torch.float64)
+        assert not whiten(same, many, eps=0.0).any()
+        kept = whiten(same, many, eps=0.0, shift=False)
+        assert torch.equal(kept, torch.where(many, same, 0.0))
+
+
+def test_a_spread_of_rounding_is_none_and_a_larger_one_is_whitened() -> None:
+    one = torch.ones(1, 2, dtype=torch.bool)
+    rounded = torch.tensor([[0.1 + 0.2, 0.3]], dtype=torch.float64)
+    assert not whiten(rounded, one, eps=0.0).any()
+    near = torch.tensor([[0.3 + 1e-12, 0.3]], dtype=torch.float64)
+    assert whiten(near, one, eps=0.0)[0].tolist() == pytest.approx([0.5**0.5, -(0.5**0.5)])
+
+
+def test_no_gradient_flows_and_a_mask_of_0_and_1_is_a_mask() -> None:
+    values, mask = case()
+    white = whiten(values.clone().requires_grad_(), mask.long())
+    assert not white.requires_grad
+    assert torch.equal(white, whiten(values, mask))
 
 
 def test_a_large_mean_does_not_drown_the_spread() -> None:
@@ -83,7 +102,16 @@ def test_bad_input_is_named() -> None:
     values[3, 2] = torch.nan
     with pytest.raises(ValueError, match="whiten: row 3 has nan in values at step 2"):
         whiten(values, mask | one)
-    with pytest.raises(ValueError, match=r"eps is -1\.0"):
-        whiten(values.nan_to_num(), mask, eps=-1.0)
+    values = values.nan_to_num()
+    for option in ("eps", "floor"):
+        for number in (-1.0, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match=rf"{option} is {number}, it must be finite and"):
+                whiten(values, mask, **{option: number})
+    with pytest.raises(ValueError, match="ddof is 2, it must be 0 or 1"):
+        whiten(values, mask, ddof=2)
     with pytest.raises(ValueError, match=r"values have the shape \[5, 9\], mask \[5, 8\]"):
-        inspect.unwrap(whiten)(values, mask[:, 1:])
+        whiten(values, mask[:, 1:])
+    with pytest.raises(ValueError, match=r"values have the shape \[9\], mask \[9\]; both have"):
+        whiten(values[0], mask[0])
+    with pytest.raises(ValueError, match="whiten: the variance of finite numbers overflows"):
+        whiten(torch.tensor([[1e200], [-1e200]], dtype=torch.float64), torch.ones(2, 1) > 0)

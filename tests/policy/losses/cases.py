@@ -1,4 +1,4 @@
-"""The losses of the ratio-and-clip family, and a batch to try them on."""
+"""The losses, and a batch to try them on."""
 
 import warnings
 from functools import partial
@@ -11,6 +11,9 @@ from rewardsmith.policy.losses.clipping import dapo, ppo
 from rewardsmith.policy.losses.covariance import clip_cov, kl_cov
 from rewardsmith.policy.losses.detached import cispo, policy_gradient
 from rewardsmith.policy.losses.divergence import dppo, dro
+from rewardsmith.policy.losses.dynamic_bounds import dcpo
+from rewardsmith.policy.losses.elastic import etr
+from rewardsmith.policy.losses.hybrid import dhpo
 from rewardsmith.policy.losses.sequence_ratio import gmpo, gspo
 from rewardsmith.policy.losses.soft_gate import sapo, vespo
 from rewardsmith.policy.losses.tokens import PolicyLoss
@@ -20,6 +23,15 @@ MODES = Mode.__args__
 
 def _policy_gradient(logprob, old_logprob, advantage, mask, **options) -> PolicyLoss:
     return policy_gradient(logprob, advantage, mask, **options)
+
+
+def _etr(logprob, old_logprob, advantage, mask, **options) -> PolicyLoss:
+    variance = torch.full((len(logprob),), 0.8, device=logprob.device)
+    return etr(logprob, old_logprob, advantage, mask, variance, **options)
+
+
+def _by_entropy(logprob, old_logprob, advantage, mask, **options) -> PolicyLoss:
+    return dhpo(logprob, old_logprob, advantage, mask, -old_logprob, mix="entropy", **options)
 
 
 # Bounds so narrow that the random batches cross them.
@@ -38,6 +50,10 @@ LOSSES = {
     "dppo_tv": partial(dppo, bound=(0.02, 0.03)),
     "dppo_kl": partial(dppo, divergence="kl", bound=0.002),
     "dro": partial(dro, beta=0.7),
+    "dcpo": dcpo,
+    "dhpo": partial(dhpo, mix=0.3, clip=(0.1, 0.2)),
+    "dhpo_entropy": _by_entropy,
+    "etr": partial(_etr, clip=0.15),
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
 

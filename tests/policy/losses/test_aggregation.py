@@ -3,7 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewardsmith.core.advantages import Advantages
 from rewardsmith.policy.losses.aggregation import Aggregation, Mode, aggregation_of
+from rewardsmith.policy.losses.detached import policy_gradient
 
 LOSS = torch.tensor([[1.0, 2.0, 3.0], [5.0, 7.0, 11.0], [13.0, 17.0, 19.0]], dtype=torch.float64)
 MASK = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
@@ -84,6 +86,32 @@ def test_averaged_gradients_of_ranks_are_the_batchs_even_with_less_than_a_sequen
     assert (0.0 + other) / 2 == 3.0
 
 
+def test_rows_of_advantages_that_do_not_train_count_in_no_mean():
+    keep = torch.tensor([True, True, False])
+    made = Advantages(torch.ones(3, dtype=torch.float64), keep)
+    for mode in EXPECTED:
+        how = Aggregation.of_batch(mode, made.masked(MASK), length=_of(mode).length)
+        whole = policy_gradient(LOSS, made, MASK, aggregation=how).loss
+        own = policy_gradient(LOSS, made, MASK, aggregation=_of(mode)).loss
+        assert float(whole) == pytest.approx(float(own), rel=1e-15)
+
+
+def test_a_batch_of_a_mode_or_a_length_that_is_not_is_refused():
+    with pytest.raises(ValueError, match="aggregation 'bogus' is none of token-mean, "):
+        Aggregation.of_batch("bogus", MASK)
+    with pytest.raises(ValueError, match="aggregation 'token-mean' does not divide by length"):
+        Aggregation.of_batch("token-mean", MASK, length=5)
+
+
+@pytest.mark.parametrize("mode", EXPECTED)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_counts_and_sums_of_half_precision_do_not_overflow(mode, dtype):
+    ones, mask = torch.ones(64, 2048, dtype=dtype), torch.ones(64, 2048, dtype=torch.bool)
+    value = _of(mode)(ones, mask)
+    assert value.dtype == torch.float32
+    assert value == _of(mode)(ones.double(), mask)
+
+
 def test_a_mode_stands_for_itself_and_an_aggregation_for_its_denominators():
     assert aggregation_of("token-sum") == Aggregation("token-sum")
     how = Aggregation("token-mean", tokens=3.0)
@@ -95,7 +123,7 @@ def test_a_mode_stands_for_itself_and_an_aggregation_for_its_denominators():
     [
         ({"mode": "mean"}, "aggregation 'mean' is none of token-mean, "),
         ({"mode": "token-mean", "sequences": 2.0}, "'token-mean' does not divide by sequences"),
-        ({"mode": "token-sum", "tokens": 2.0}, "'token-sum' does not divide by tokens"),
+        ({"mode": "token-sum", "sequences": 2.0}, "'token-sum' does not divide by sequences"),
         ({"mode": "token-mean", "tokens": 0.0}, "tokens is 0.0, it must be positive"),
         ({"mode": "seq-mean-token-sum-norm"}, "divides by a fixed length; give the most tokens"),
     ],

@@ -1,3 +1,7 @@
+import math
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from tests.policy.losses.cases import batch, descend, same
@@ -46,6 +50,25 @@ def test_bounds_are_distances_from_one():
     assert bounds("it", (0.25, 0.5)) == (0.75, 1.5)
     # As a configuration file has them.
     assert bounds("it", [0.25, 0.5]) == (0.75, 1.5)
+
+
+def test_a_bound_may_be_any_number_and_a_lower_one_of_1_is_none():
+    it = batch()
+    assert bounds("it", np.float32(0.25)) == (0.75, 1.25)
+    assert bounds("it", (np.float64(0.25), 1)) == (0.75, 2.0)
+    assert bounds("it", (1, 0.25)) == (0.0, 1.25)
+    it["logprob"] = it["old_logprob"] - 3.0
+    _, gradient = descend(partial(ppo, clip=(1.0, 0.2)), **it)
+    assert gradient.ne(0.0).equal(it["mask"] & it["advantage"].ne(0.0)[:, None])
+
+
+def test_a_dual_clip_within_the_clip_holds_bad_tokens_alone():
+    it = batch()
+    it["logprob"] = it["old_logprob"] + math.log(1.25)
+    value, _ = descend(partial(ppo, clip=0.3, dual_clip=1.1), **it)
+    a = it["advantage"][:, None].expand(6, 9)[it["mask"]]
+    expected = torch.where(a < 0, -1.1 * a, -1.25 * a).mean()
+    torch.testing.assert_close(value, expected)
 
 
 def test_metrics_count_what_was_clipped():

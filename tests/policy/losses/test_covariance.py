@@ -101,6 +101,15 @@ def test_kl_covs_penalty_pulls_back_to_the_old_policy():
     assert gradient.sign().equal(away)
 
 
+def test_kl_covs_penalty_pulls_back_from_however_far():
+    logprob = torch.tensor([[-26.0]], dtype=torch.float64, requires_grad=True)
+    old, mask = torch.tensor([[-1.0]], dtype=torch.float64), torch.tensor([[True]])
+    out = kl_cov(logprob, old, torch.zeros(1).double(), mask, share=1.0, coefficient=0.5)
+    out.loss.backward()
+    assert float(out.loss.detach()) == 12.5
+    assert float(logprob.grad) == -0.5
+
+
 @pytest.mark.parametrize("loss", [clip_cov, kl_cov])
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
 def test_a_share_outside_its_range_is_refused(loss, share):

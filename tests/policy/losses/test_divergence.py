@@ -64,6 +64,13 @@ def test_dppo_counts_what_it_holds():
     assert held > 0.0
 
 
+def test_dppo_holds_a_token_that_was_certain():
+    # The others had nothing: 0 log(0 / 0.4) is 0, and the divergence is -log 0.6.
+    assert _slope(dppo, 0.6, 1.0, -1.0, divergence="kl", bound=0.5) == 0.0
+    assert _slope(dppo, 0.6, 1.0, -1.0, divergence="kl", bound=0.52) == pytest.approx(0.6)
+    assert _slope(dppo, 1.0, 0.6, 1.0, divergence="kl", bound=0.5) == 0.0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dppo_knows_what_a_certain_token_leaves_to_the_others(dtype):
     logprob = torch.tensor([[0.0, -1e-7, 0.0]], dtype=dtype, requires_grad=True)

@@ -1,4 +1,4 @@
-"""What holds for every loss of the ratio-and-clip family, whatever its formula."""
+"""What holds for every loss, whatever its formula."""
 
 from functools import partial
 
@@ -7,10 +7,17 @@ import torch
 from tests.policy.losses.cases import LOSSES, MODES, batch, descend, every_loss, same
 
 from rewardsmith.core.advantages import Advantages
+from rewardsmith.policy.kl import kl, kl_in_reward, kl_loss
 from rewardsmith.policy.losses.aggregation import Aggregation
 from rewardsmith.policy.losses.clipping import dapo, ppo
 from rewardsmith.policy.losses.covariance import clip_cov
+from rewardsmith.policy.losses.detached import cispo, policy_gradient
+from rewardsmith.policy.losses.divergence import dppo
+from rewardsmith.policy.losses.dynamic_bounds import dcpo
+from rewardsmith.policy.losses.importance import importance_weight, off_policy_mask
 from rewardsmith.policy.losses.sequence_ratio import gmpo, gspo
+from rewardsmith.policy.losses.soft_gate import vespo
+from rewardsmith.policy.losses.value import value_loss
 
 
 @every_loss
@@ -174,16 +181,30 @@ def test_an_advantage_that_is_not_finite_is_named(name, value):
 
 
 @pytest.mark.parametrize("loss", [ppo, dapo, gspo, clip_cov], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("clip", [(1.0, 0.2), (-0.1, 0.2), (0.2, -0.1), (0.2, float("inf"))])
+@pytest.mark.parametrize("clip", [(1.1, 0.2), (-0.1, 0.2), (0.2, -0.1), (0.2, float("inf"))])
 def test_a_clip_outside_its_range_is_refused(loss, clip):
-    with pytest.raises(ValueError, match=rf"{loss.__name__}: clip is .*0 <= e_low < 1"):
+    with pytest.raises(ValueError, match=rf"{loss.__name__}: clip is .*0 <= e_low <= 1"):
         loss(**batch(), clip=clip)
 
 
-@pytest.mark.parametrize("loss", [ppo, dapo, gspo], ids=lambda f: f.__name__)
-def test_a_dual_clip_within_the_clip_is_refused(loss):
-    with pytest.raises(ValueError, match=r"dual_clip is 1.2, it must be above 1 \+ e_high = 1.3"):
-        loss(**batch(), clip=(0.2, 0.3), dual_clip=1.2)
+@pytest.mark.parametrize("loss", [ppo, dapo, gspo, dcpo], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dual_clip", [1.0, 0.5, float("nan")])
+def test_a_dual_clip_that_is_not_above_1_is_refused(loss, dual_clip):
+    with pytest.raises(ValueError, match=rf"dual_clip is {dual_clip}, it must be above 1"):
+        loss(**batch(), dual_clip=dual_clip)
+
+
+@pytest.mark.parametrize("loss", [ppo, dapo, gspo, dcpo], ids=lambda f: f.__name__)
+def test_what_the_dual_clip_cuts_is_told(loss):
+    it = batch()
+    it["logprob"] = it["old_logprob"] + torch.linspace(0.1, 0.8, 6, dtype=torch.float64)[:, None]
+    it["advantage"] = -torch.ones(6, dtype=torch.float64)
+    metrics = loss(**it, dual_clip=1.5).metrics
+    slopes = [descend(partial(loss, dual_clip=dual), **it)[1] for dual in (1.5, None)]
+    cut = slopes[0].eq(0.0) & slopes[1].ne(0.0)
+    assert cut.any()
+    assert float(metrics["clipped_dual"]) == pytest.approx(int(cut.sum()) / int(it["mask"].sum()))
+    assert "clipped_dual" not in loss(**it, dual_clip=None).metrics
 
 
 def test_with_one_token_a_sequence_ratio_is_the_tokens():
@@ -216,3 +237,85 @@ def test_a_log_probability_that_is_nan_is_named(name, column):
     it[column][3, 0] = torch.nan
     with pytest.raises(ValueError, match=r"row 3 has the log-\w+ nan at token 0"):
         descend(LOSSES[name], **it)
+
+
+@every_loss
+def test_a_gradient_flows_through_the_log_probability_alone(name):
+    it = batch()
+    it["weight"] = torch.linspace(0.5, 2.0, 54, dtype=torch.float64).view(6, 9)
+    expected = descend(LOSSES[name], **it)
+    leaves = {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in it.items()}
+    # Not through detached copies: descend() takes the log-probability's gradient alone.
+    loss = LOSSES[name](**leaves).loss
+    loss.backward()
+    same(expected, (loss.detach(), leaves["logprob"].grad))
+    assert all(leaves[k].grad is None for k in leaves if k != "logprob")
+
+
+@every_loss
+def test_a_mask_of_zeros_and_ones_is_a_mask(name):
+    it = batch()
+    for dtype in (torch.int64, torch.float32):
+        same(
+            descend(LOSSES[name], **it),
+            descend(LOSSES[name], **{**it, "mask": it["mask"].to(dtype)}),
+        )
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda one, two, mask: kl(one, two, mask, old_logprob=two),
+        lambda one, two, mask: kl_loss(one, two, mask).loss,
+        lambda one, two, mask: kl_loss(one, two, mask).metrics["ref_kl"],
+        lambda one, two, mask: kl_in_reward(two, one, two, mask, coefficient=0.1),
+        lambda one, two, mask: value_loss(one, two, two, mask).loss,
+        lambda one, two, mask: value_loss(one, two, two, mask).metrics["clipped"],
+        lambda one, two, mask: importance_weight(one, two, mask, level="geometric"),
+        lambda one, two, mask: off_policy_mask(one, two, one, mask, threshold=0.1),
+        lambda one, two, mask: Aggregation.of_batch("token-mean", mask)(one, mask),
+        lambda one, two, mask: Aggregation.of_batch("seq-mean-token-mean", mask)(one, mask),
+    ],
+)
+def test_a_mask_of_zeros_and_ones_is_a_mask_for_all_else(of):
+    it = batch()
+    one, two, mask = it["logprob"], it["old_logprob"], it["mask"]
+    for dtype in (torch.int64, torch.float32):
+        assert of(one, two, mask.to(dtype)).equal(of(one, two, mask))
+
+
+@every_loss
+def test_a_weight_is_one_for_each_token_or_row_and_nothing_else(name):
+    it = batch(9, 9)
+    row = torch.linspace(0.5, 2.0, 9, dtype=torch.float64)
+    same(
+        descend(LOSSES[name], **it, weight=row[:, None]),
+        descend(LOSSES[name], **it, weight=row[:, None].expand(9, 9)),
+    )
+    # As many rows as tokens: [N] would be spread over the wrong one.
+    for weight in (row, row[None], row[:5, None], torch.ones(9, 9, 1)):
+        with pytest.raises(
+            ValueError, match=r"weight has the shape .* must be \[9, 9\], or \[9, 1\]"
+        ):
+            LOSSES[name](**it, weight=weight)
+
+
+@pytest.mark.parametrize("loss", [policy_gradient, cispo, vespo, dppo], ids=lambda f: f.__name__)
+def test_a_token_of_probability_0_that_nothing_pulls_at_has_no_gradient(loss):
+    it = batch()
+    it["advantage"][0] = 0.0
+    it["logprob"][0, 0] = -torch.inf
+    loss = LOSSES["policy_gradient"] if loss is policy_gradient else loss
+    value, gradient = descend(loss, **it)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    assert gradient[0].eq(0.0).all()
+    assert gradient[1].ne(0.0).any()
+
+
+@every_loss
+def test_an_advantage_of_another_length_is_told_as_it_was_given(name):
+    it = batch()
+    for advantage in (torch.ones(3).double(), Advantages(torch.ones(3), torch.ones(3) > 0)):
+        with pytest.raises(ValueError, match=r"has the shape \[6, 9\], advantage \[3\]$"):
+            LOSSES[name](**{**it, "advantage": advantage})

@@ -95,6 +95,19 @@ def test_entropies_that_are_the_same_mix_by_half():
     assert float(even.metrics["mix"]) == 0.5
 
 
+def test_entropies_that_differ_by_rounding_mix_by_half():
+    new, old, advantage, mask = batch(n=2, t=4)
+    mask[:] = True
+    entropy = torch.tensor([[1.0, 1.0, 1.0 + 1.2e-7, 1.0], [1.0, 1.0, 1.001, 1.0]])
+    share = dhpo(new, old, advantage, mask, entropy, mix="entropy").metrics["mix"]
+    assert float(share) == pytest.approx((4 * 0.5 + 1.0) / 8)
+
+
+def test_rows_of_no_tokens_have_the_loss_0():
+    empty, mask = torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool)
+    assert dhpo(empty, empty, torch.ones(2), mask, empty, mix="entropy").loss == 0.0
+
+
 def test_no_gradient_flows_through_the_weight():
     new, old, advantage, mask = batch()
     entropy = (new * 2.0 + 3.0).square()
@@ -112,7 +125,7 @@ def test_no_gradient_flows_through_the_weight():
         ({"mix": float("nan")}, "dhpo: mix is nan"),
         ({"mix": "even"}, "dhpo: mix is 'even'"),
         ({"direction": "low"}, "dhpo: direction is 'low', not one of token, sequence"),
-        ({"clip": 1.0}, "dhpo: clip is 1.0"),
+        ({"clip": 1.1}, "dhpo: clip is 1.1"),
         ({"sequence_clip": -1.0}, "dhpo, sequence_clip: clip is -1.0"),
         ({"mix": "entropy", "entropy": torch.zeros(1, 2)}, r"the shape \[6, 5\], entropy \[1, 2\]"),
     ],

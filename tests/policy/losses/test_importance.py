@@ -103,6 +103,29 @@ def test_an_answer_that_the_engine_held_impossible_is_bounded():
     assert _weight(it, level="sequence", mode="mask")[0].eq(0.0).all()
 
 
+@pytest.mark.parametrize("level", ["sequence", "geometric"])
+def test_an_answer_that_neither_policy_can_choose_has_no_ratio(level):
+    it = batch()
+    it["mask"][:] = True
+    it["logprob"][2, 1], it["old_logprob"][2, 4] = -torch.inf, -torch.inf
+    with pytest.raises(ValueError, match="row 2 has the log-ratio of its whole answer nan"):
+        _weight(it, level=level)
+    assert _weight(it).isfinite().all()
+
+
+@pytest.mark.parametrize("high", [None, 1e12])
+def test_a_weight_is_at_most_of_20_nats_whatever_the_bound(high):
+    it = batch()
+    it["logprob"] = it["old_logprob"] + 25.0
+    assert _weight(it, high=high)[it["mask"]].eq(math.exp(20.0)).all()
+
+
+def test_a_ratio_on_a_bound_is_kept():
+    log = torch.tensor([[math.log(2.0), math.log(0.5)]], dtype=torch.float64)
+    kept = importance_weight(log, torch.zeros_like(log), log < 9, mode="mask", low=0.5, high=2.0)
+    assert kept.tolist() == [[pytest.approx(2.0), pytest.approx(0.5)]]
+
+
 def test_rows_dropped_by_one_level_and_weighed_by_another_multiply():
     it = batch()
     gate = _weight(it, level="geometric", mode="mask", low=0.97, high=1.05)
@@ -160,7 +183,7 @@ def test_bad_tensors_are_refused():
     with pytest.raises(ValueError, match=r"old_logprob has the shape \[6, 9\], rollout_logprob \["):
         importance_weight(it["logprob"], it["old_logprob"][:, :4], it["mask"])
     it["old_logprob"][3, 0] = torch.nan
-    with pytest.raises(ValueError, match="row 3 has no ratio at token 0: a log-probability is not"):
+    with pytest.raises(ValueError, match="row 3 has the log-ratio nan at token 0"):
         _weight(it)
 
 

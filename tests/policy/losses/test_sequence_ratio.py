@@ -92,6 +92,18 @@ def test_gmpo_takes_the_gradient_from_clipped_tokens_alone():
     assert (clipped & it["mask"]).any()
 
 
+def test_gmpo_counts_the_tokens_that_it_clips():
+    it = batch()
+    metrics = gmpo(**it, clip=(0.1, 0.2)).metrics
+    away, a = (it["logprob"] - it["old_logprob"])[it["mask"]], it["advantage"][:, None]
+    a = a.expand(6, 9)[it["mask"]]
+    high, low = (a > 0) & (away > 0.2), (a < 0) & (away < -0.1)
+    assert high.any()
+    assert low.any()
+    assert float(metrics["clipped_high"]) == pytest.approx(float(high.double().mean()))
+    assert float(metrics["clipped_low"]) == pytest.approx(float(low.double().mean()))
+
+
 def test_gmpo_without_clipping_has_gspos_value_and_gradient():
     it = batch()
     same(descend(partial(gmpo, clip=50.0), **it), descend(partial(gspo, clip=(0.99, 1e9)), **it))

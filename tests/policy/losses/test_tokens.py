@@ -71,6 +71,13 @@ def test_there_is_no_kl_without_an_old_policy():
     assert "old_kl" in _tokens().finish(torch.ones(6, 9), "token-mean").metrics
 
 
+@pytest.mark.parametrize("away", [12.0, -12.0])
+def test_the_kl_from_the_old_policy_is_told_however_great(away):
+    it = batch()
+    told = _tokens(logprob=it["old_logprob"] + away).finish(torch.ones(6, 9), "token-mean").metrics
+    assert float(told["old_kl"]) == pytest.approx(-away)
+
+
 def test_weights_may_be_one_for_each_row_and_anything_where_nothing_is():
     it = batch()
     weight = torch.full((6, 1), 2.0, requires_grad=True)

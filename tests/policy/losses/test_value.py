@@ -89,6 +89,14 @@ def test_micro_batches_add_up(mode):
     torch.testing.assert_close(gradient, torch.cat([parts[0][1], parts[1][1]]))
 
 
+def test_a_gradient_flows_through_the_values_alone():
+    it = {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in _critic().items()}
+    value_loss(**it).loss.backward()
+    assert it["values"].grad is not None
+    assert it["old_values"].grad is None
+    assert it["returns"].grad is None
+
+
 def test_half_precision_is_widened():
     it = {k: v if v.dtype == torch.bool else v.bfloat16() for k, v in _critic().items()}
     loss, gradient = _descend(**it)
@@ -116,6 +124,9 @@ def test_bad_tensors_are_refused():
         value_loss(**{**it, "old_values": None})
     with pytest.raises(ValueError, match=r"values has the shape \[6, 9\], returns \[6, 4\]"):
         value_loss(**{**it, "returns": it["returns"][:, :4]})
-    it["returns"][2, 0] = torch.inf
-    with pytest.raises(ValueError, match="value_loss: row 2 has the return inf at token 0"):
-        value_loss(**it)
+    for column, name in (("values", "value"), ("old_values", "old value"), ("returns", "return")):
+        for junk in ("nan", "inf"):
+            broken = it[column].clone()
+            broken[2, 0] = float(junk)
+            with pytest.raises(ValueError, match=f"row 2 has the {name} {junk} at token 0"):
+                value_loss(**{**it, column: broken})

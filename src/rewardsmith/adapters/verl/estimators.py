@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, update_wrapper
 from typing import Any
 
 import numpy as np
@@ -192,7 +192,8 @@ class VerlEstimator:
         mine.pop("estimator", None)
         check(f"{PREFIX}{self.name}", _OUR_PLACE, mine, [o for o in known if o not in _NO_OPTIONS])
         keep = batch.keep_parts if "parts" in inputs else batch.keep
-        derived = {name: read(batch) for name, read in _SETTINGS.items() if name in known}
+        settings = {**_SETTINGS, **_OWN_SETTINGS.get(self.name, {})}
+        derived = {name: read(batch) for name, read in settings.items() if name in known}
         if "keep" in known:
             derived["keep"] = keep
         return {n: value for n, value in derived.items() if value is not None} | mine
@@ -203,10 +204,15 @@ def _scale(batch: Batch) -> str | None:
 
 
 def _weights(batch: Batch) -> dict[str, float] | None:
-    weights = batch.setting("gdpo_reward_weights")
-    return (
-        None if weights is None else dict(zip(batch.part_names, map(float, weights), strict=True))
-    )
+    weights, names = batch.setting("gdpo_reward_weights"), batch.part_names
+    if weights is None:
+        return None
+    if len(weights) != len(names):
+        raise ValueError(
+            f"algorithm.gdpo_reward_weights has {len(weights)} numbers for the {len(names)} parts "
+            f"of algorithm.gdpo_reward_keys ({', '.join(names)})"
+        )
+    return dict(zip(names, map(float, weights), strict=True))
 
 
 _SETTINGS: dict[str, Callable[[Batch], Any]] = {
@@ -216,22 +222,33 @@ _SETTINGS: dict[str, Callable[[Batch], Any]] = {
     "weights": _weights,
 }
 """An option of ours -> verl's setting of the same meaning."""
+_OWN_SETTINGS: dict[str, dict[str, Callable[[Batch], Any]]] = {
+    # verl's grpo_passk divides unless told not to; ours does not.
+    "pass_at_k": {"scale": lambda batch: _scale(batch) or "group"},
+}
+"""The same, of one estimator alone."""
 
 
-@dataclass(frozen=True)
 class Door:
     """verl's own estimator of a name under which it hands over more than under others.
 
-    With ``algorithm.rewardsmith.estimator=NAME`` it is ours of that name; without it is verl's.
+    With ``algorithm.rewardsmith.estimator=NAME`` it is ours of that name; without it is verl's,
+    which gets what came as it came.
+
+    Args:
+        verls: verl's own.
     """
 
-    verls: Callable[..., Any]
+    def __init__(self, verls: Callable[..., Any]) -> None:
+        self.verls = verls
+        update_wrapper(self, verls)
 
-    def __call__(self, **given: Any) -> Any:
-        config = given.get("config")
+    def __call__(self, *args: Any, **given: Any) -> Any:
+        named = dict(zip(inspect.signature(self.verls).parameters, args, strict=False)) | given
+        config = named.get("config")
         mine = plain(None if config is None else config.get("rewardsmith", None))
         if not mine:
-            return self.verls(**given)
+            return self.verls(*args, **given)
         names = [estimator.name for estimator in estimators()]
         name = mine.get("estimator")
         if name not in names:
@@ -240,7 +257,7 @@ class Door:
                 f"{_OUR_PLACE}: {told}: +{_OUR_PLACE}.estimator=NAME"
                 f"{nearest(str(name), names)}; without {_OUR_PLACE} it is verl's own"
             )
-        return VerlEstimator(name)(**given)
+        return VerlEstimator(name)(**named)
 
 
 DOORS = ("gdpo", "remax", "optimal_token_baseline", "tir_optimal_token_baseline")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.catalog import find, methods
+from ...core.warn import warn_caller
 from ...policy.losses.aggregation import Aggregation
 from ...policy.losses.tokens import PolicyLoss
 from .estimators import PREFIX, check, inputs_of, plain
@@ -24,7 +25,8 @@ class VerlLoss:
     """A policy loss of ours, called as verl calls its own.
 
     Options come from ``actor.policy_loss.rewardsmith`` (see :class:`~.register.LossOptions`), and
-    where that says nothing from the actor's settings of the same meaning.
+    where that says nothing from the actor's settings of the same meaning. Of those, methods that
+    verl does not have read none: what its defaults are would not be the method.
 
     Args:
         name: the method's name in our catalog.
@@ -59,8 +61,9 @@ class VerlLoss:
             rollout_is_weights: [B, T] a factor for each token's loss.
 
         Raises:
-            ValueError: an option that the loss does not have, weights for one that takes none, no
-                denominators for a data-parallel run; what the loss raises.
+            ValueError: an option that the loss does not have, or one that it needs and nothing
+                says; weights for one that takes none; no denominators for a data-parallel run;
+                what the loss raises.
         """
         options = self._options(config, rollout_is_weights)
         mode = options.pop("aggregation", loss_agg_mode)
@@ -74,30 +77,40 @@ class VerlLoss:
         }
         inputs = {name: given[name] for name in inputs_of(self.function) if name in given}
         made = self.function(**inputs, aggregation=how, **options)
-        return made.loss * factor, told(made.metrics)
-
-    @property
-    def _known(self) -> list[str]:
-        parameters = inspect.signature(self.function).parameters.values()
-        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        return made.loss * factor, told(self.name, made.metrics)
 
     def _options(self, config: Any, weight: Tensor | None) -> dict[str, Any]:
-        known, who = self._known, f"{PREFIX}{self.name}"
+        who, parameters = f"{PREFIX}{self.name}", inspect.signature(self.function).parameters
+        known = {p.name: p.default for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
         policy = getattr(config, "policy_loss", None)
         mine = plain(getattr(policy, "rewardsmith", None))
         check(who, _PLACE, mine, [option for option in known if option not in _NO_OPTIONS])
-        read = {**_SETTINGS, **_OWN_SETTINGS.get(self.name, {})}
+        read = {} if config is None else _SETTINGS.get(self.name, {})
         derived = {
-            option: value
-            for option, get in read.items()
-            if option in known and config is not None and (value := get(config)) is not None
+            option: value for option, get in read.items() if (value := get(config)) is not None
         }
+        options = derived | mine
+        if config is not None and "clip" in known.keys() - options and _clip(config) != _VERLS_CLIP:
+            warn_caller(
+                f"{who} has a clip of its own, {known['clip']}, and does not read "
+                f"actor.clip_ratio_low and clip_ratio_high, which are {_clip(config)}; set "
+                f"+{_PLACE}.clip=[...]"
+            )
+        for option, default in known.items():
+            if default is inspect.Parameter.empty and option not in options:
+                raise ValueError(
+                    f"{who} needs {option}: {_ADVICE.get(option, f'+{_PLACE}.{option}=...')}"
+                )
         if weight is not None and "weight" not in known:
             raise ValueError(
                 f"{who} takes no weights of rollout correction: leave "
                 "algorithm.rollout_correction.rollout_is out"
             )
-        return derived | mine | ({} if weight is None else {"weight": weight})
+        return options | ({} if weight is None else {"weight": weight})
+
+
+_VERLS_CLIP = (0.2, 0.2)
+"""What stands there if nobody said anything."""
 
 
 def _clip(actor: Any) -> tuple[float, float]:
@@ -106,35 +119,44 @@ def _clip(actor: Any) -> tuple[float, float]:
     return (whole if low is None else low, whole if high is None else high)
 
 
-_SETTINGS: dict[str, Callable[[Any], Any]] = {
-    "clip": _clip,
-    "tau_positive": lambda actor: actor.get("tau_pos", None),
-    "tau_negative": lambda actor: actor.get("tau_neg", None),
-}
-"""An option of ours -> the actor's setting of the same meaning."""
+def _band(actor: Any) -> tuple[float, float]:
+    # Where they are None, verl has these.
+    low, high = actor.policy_loss.clip_cov_lb, actor.policy_loss.clip_cov_ub
+    return (1.0 if low is None else low, 5.0 if high is None else high)
 
-_DUAL: dict[str, Callable[[Any], Any]] = {
-    "dual_clip": lambda actor: actor.get("clip_ratio_c", None),
-}
-_OWN_SETTINGS: dict[str, dict[str, Callable[[Any], Any]]] = {
-    "ppo": _DUAL,
-    "dapo": _DUAL,
+
+def _dual(actor: Any) -> Any:
+    return actor.get("clip_ratio_c", None)
+
+
+_SETTINGS: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "ppo": {"clip": _clip, "dual_clip": _dual},
+    "gspo": {"clip": _clip},
+    "gmpo": {"clip": _clip},
     "cispo": {
         "lower": lambda actor: 1.0 - _clip(actor)[0],
         "upper": lambda actor: 1.0 + _clip(actor)[1],
     },
-    "dppo": {"bound": _clip, "truncate": lambda actor: actor.get("clip_ratio_c", None)},
+    "sapo": {
+        "tau_positive": lambda actor: actor.get("tau_pos", None),
+        "tau_negative": lambda actor: actor.get("tau_neg", None),
+    },
+    "dppo": {"bound": _clip, "truncate": _dual},
     "dro": {"beta": lambda actor: actor.policy_loss.dro_beta},
     "clip_cov": {
+        "clip": _clip,
         "share": lambda actor: actor.policy_loss.clip_cov_ratio,
-        "band": lambda actor: (actor.policy_loss.clip_cov_lb, actor.policy_loss.clip_cov_ub),
+        "band": _band,
     },
     "kl_cov": {
         "share": lambda actor: actor.policy_loss.kl_cov_ratio,
         "coefficient": lambda actor: actor.policy_loss.ppo_kl_coef,
     },
 }
-"""The same, of one loss alone."""
+"""Of methods that verl has: an option of ours -> the actor's setting of the same meaning."""
+
+_ADVICE = {"beta": "actor_rollout_ref.actor.policy_loss.dro_beta=..."}
+"""The setting of verl's that is an option of ours."""
 
 
 def aggregation(mode: str, info: Mapping[str, Any], width: int) -> tuple[Aggregation, float]:
@@ -169,18 +191,35 @@ def aggregation(mode: str, info: Mapping[str, Any], width: int) -> tuple[Aggrega
     return Aggregation(mode, sequences=count, length=length), 1.0  # type: ignore[arg-type]
 
 
-def told(metrics: Mapping[str, Tensor]) -> dict[str, float]:
-    """Metrics as verl logs them: ``ppo_kl`` and ``pg_clipfrac``, and ours under their own names."""
+_CUT = ("clipped_high", "clipped_low")
+_CLIPFRAC: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ppo", "dapo", "dcpo", "gspo"), _CUT),
+    "clip_cov": ("dropped",),
+    "cispo": ("weights_lowered", "weights_raised"),
+    "dppo": ("left_high", "left_low"),
+}
+"""Of which losses the sum of which metrics is verl's ``pg_clipfrac``."""
+
+
+def told(name: str, metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """Metrics of a loss as verl logs them.
+
+    What verl logs with the same meaning has its name: ``ppo_kl``, ``pg_clipfrac`` and
+    ``pg_clipfrac_lower``. All else has ours: verl's ``ppo_kl`` of ``kl_cov`` is a mean of absolute
+    values, and its shares of ``geo_mean`` count tokens that lie outside the bounds and keep their
+    gradient.
+    """
     if not metrics:
         return {}
     # One trip to the host for all of them.
     numbers = torch.stack([number.detach().double() for number in metrics.values()]).tolist()
     named = dict(zip(metrics, numbers, strict=True))
-    out = {f"actor/{name}": value for name, value in named.items() if name != "old_kl"}
-    if "old_kl" in named:
-        out["actor/ppo_kl"] = named["old_kl"]
-    if "clipped_high" in named or "clipped_low" in named:
-        out["actor/pg_clipfrac"] = named.get("clipped_high", 0.0) + named.get("clipped_low", 0.0)
+    out = {f"actor/{metric}": value for metric, value in named.items()}
+    if name in _CLIPFRAC:
+        out["actor/pg_clipfrac"] = sum(named[metric] for metric in _CLIPFRAC[name])
+    for ours, theirs in (("old_kl", "ppo_kl"), ("clipped_dual", "pg_clipfrac_lower")):
+        if ours in named and name != "kl_cov":
+            out[f"actor/{theirs}"] = out.pop(f"actor/{ours}")
     return out
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor
 from ...core.advantages import Advantages
 from ...core.catalog import Paper, method
 from ...core.warn import warn_caller
-from ...ops.groups import Ids
+from ...ops.groups import Ids, listed
 from ...ops.ranks import Ranks
 from .length_weighted import Lengths
-from .outcomes import Numbers, Outcomes
+from .outcomes import Numbers, Outcomes, agreed, flags
 
 Whiten: TypeAlias = Literal["rollouts", "tokens", "none"]
 
@@ -39,7 +39,7 @@ def gdpo(
     lengths: Lengths | None = None,
     *,
     weights: Mapping[str, float] | None = None,
-    keep: Mapping[str, Bool[Tensor, " n"]] | None = None,
+    keep: Mapping[str, Bool[Tensor, " n"]] | Bool[Tensor, " n"] | None = None,
     eps: float = 1e-6,
     ddof: int = 1,
     whiten: Whiten = "rollouts",
@@ -55,10 +55,14 @@ def gdpo(
     the parts either: a part weighs ``w_k / std_gk``, the most where it is rare.
 
     Parts that oppose each other cancel: two whose sum is the same for all rollouts of a group give
-    exactly 0 under equal weights. The metric ``cancelled`` is the share of rows whose parts are not
-    0 while their sum is, and a warning tells of groups in which nothing else is left.
+    exactly 0 under equal weights, whatever ``eps`` is: that parts of unequal spread are divided by
+    unequal ``std + eps`` leaves a residue, which the batch's deviation would blow up. (A part whose
+    spread ``eps`` all but silences cancels nothing.) The metric ``cancelled`` is the share of rows
+    whose parts are not 0 while their sum is, and a warning tells of groups in which nothing else is
+    left; ``constant_groups`` counts these as well.
 
-    A group of one row gets 0 and a warning. A part that is constant in a group adds exactly 0. A
+    A group of one row gets 0 and a warning, as does a row that alone has a part, of that part; the
+    metric ``alone`` counts both. A part that is constant in a group adds exactly 0. A
     row that lacks a part (``keep``) counts in none of that part's moments, and gets nothing from
     it; one that lacks all parts gets 0 and does not train.
 
@@ -72,7 +76,7 @@ def gdpo(
         group: [N] ids of who is compared with whom.
         lengths: [N] tokens that the policy chose, which ``whiten="tokens"`` needs.
         weights: name -> its weight, for every part; 1 for all if there are none.
-        keep: name -> [N] rows that have that part, for every part.
+        keep: name -> [N] rows that have that part, for every part; or one [N] for all parts.
         eps: added to standard deviations, in the unit of rewards.
         ddof: 1 for the sample's standard deviation, 0 for the population's.
         whiten: what the batch's moments are over, or ``"none"``.
@@ -87,28 +91,35 @@ def gdpo(
 
     Source: Liu et al. 2026; cancellation is our addition.
     """
-    if whiten == "tokens" and lengths is None:
-        raise ValueError('gdpo: whiten="tokens" needs lengths, the tokens of each rollout')
-    factors = _weights(parts, weights)
-    batch = _gathered(parts, group, keep, lengths if whiten == "tokens" else None, ranks)
+    by_token = whiten == "tokens"
+    factors, batch = _gathered(parts, group, weights, keep, by_token, lengths, ranks)
     batch.check("whiten", whiten, ("rollouts", "tokens", "none"))
-    ids = [batch.groups.ids[i] for i in batch.index]
-    total, size = np.zeros(len(batch)), np.zeros(len(batch))
+    total, size, free, full = np.zeros((4, len(batch)))
+    alone = np.zeros(len(batch), dtype=bool)
     for name, factor in factors.items():
         values, kept = batch.columns[_value(name)], batch.columns[_flag(name)] > 0.0
-        one = Outcomes(
-            f"gdpo, part {name!r}", torch.from_numpy(values), ids, torch.from_numpy(kept)
-        )
-        standard = factor * one.scaled(one.centered(), "group", eps, ddof)
+        one = Outcomes("gdpo", torch.from_numpy(values), batch.index, torch.from_numpy(kept))
+        standard = factor * one.scaled(one.deviations, "group", eps, ddof)
         total, size = total + standard, size + np.abs(standard)
-    # Rounding would otherwise be all that is left, and be divided by its own deviation.
-    total = np.where(np.abs(total) <= _RESIDUE * size, 0.0, total)
+        standard = factor * one.scaled(one.deviations, "group", 0.0, ddof)
+        free, full = free + standard, full + np.abs(standard)
+        alone |= one.alone()
+    # Rounding and eps would otherwise be all that is left, and be divided by their own deviation.
+    opposed = (np.abs(free) <= _RESIDUE * full) & (np.abs(total) <= 0.5 * size)
+    total = np.where(opposed, 0.0, total)
     cancelled = (total == 0.0) & (size > 0.0)
-    silent = batch.groups.sum(np.abs(total)) == 0.0
-    _tell_cancelled(batch, silent & (batch.groups.sum(size) > 0.0))
+    if alone.any():
+        warn_caller(
+            "gdpo: rollouts that are alone in their group, or in it alone have a part, get 0 of "
+            "it; sample several for each prompt and give them one group (the metric `alone` "
+            "counts them)"
+        )
+    silent, scored = batch.groups.sum(np.abs(total)) == 0.0, batch.count > 0.0
+    _tell_cancelled(silent & (batch.groups.sum(size) > 0.0))
     return batch.advantages(
         _whitened(batch, total, whiten, eps, ddof),
-        constant_groups=np.count_nonzero(silent) / max(len(silent), 1),
+        constant_groups=np.count_nonzero(silent & scored) / max(int(scored.sum()), 1),
+        alone=float(np.count_nonzero(alone)),
         cancelled=np.count_nonzero(cancelled) / max(int(batch.keep.sum()), 1),
     )
 
@@ -116,6 +127,11 @@ def gdpo(
 def _weights(
     parts: Mapping[str, Tensor], weights: Mapping[str, float] | None
 ) -> Mapping[str, float]:
+    if not isinstance(parts, Mapping):
+        raise ValueError(
+            "gdpo: parts must be a mapping of a name to a tensor [N], such as "
+            f'{{"correct": rewards}}, this is a {type(parts).__name__}'
+        )
     if not parts:
         raise ValueError("gdpo: there are no parts; give at least one named reward")
     if weights is None:
@@ -128,11 +144,13 @@ def _weights(
 
 
 def _same_names(what: str, given: Mapping[str, object], parts: Mapping[str, Tensor]) -> None:
-    for name in [*parts, *given]:
+    for name in given:
+        if name not in parts:
+            known = ", ".join(map(str, parts))
+            raise ValueError(f"gdpo: {what} names {name!r}, which is no part; they are {known}")
+    for name in parts:
         if name not in given:
             raise ValueError(f"gdpo: {what} has nothing for the part {name!r}; name every part")
-        if name not in parts:
-            raise ValueError(f"gdpo: {what} names {name!r}, the parts are {', '.join(parts)}")
 
 
 def _value(name: str) -> str:
@@ -146,35 +164,51 @@ def _flag(name: str) -> str:
 def _gathered(
     parts: Mapping[str, Float[Tensor, " n"]],
     group: Ids,
-    keep: Mapping[str, Bool[Tensor, " n"]] | None,
+    weights: Mapping[str, float] | None,
+    keep: Mapping[str, Bool[Tensor, " n"]] | Bool[Tensor, " n"] | None,
+    by_token: bool,
     lengths: Lengths | None,
     ranks: Ranks,
-) -> Outcomes:
-    """All parts as columns, 0 where a row lacks them; a row is kept that has any."""
-    if keep is not None:
-        _same_names("keep", keep, parts)
-    n, columns, flags = len(group), {}, []
-    for name, part in parts.items():
-        flag = torch.ones(n, dtype=torch.bool) if keep is None else keep[name].cpu()
-        if part.shape != (n,) or flag.shape != (n,):
-            shapes = f"{[*part.shape]}, keep {[*flag.shape]}"
-            raise ValueError(f"gdpo: part {name!r} has the shape {shapes}, group has {n} rows")
-        columns[_value(name)] = torch.where(flag, part.detach().cpu(), 0.0)
-        columns[_flag(name)] = flag
-        flags.append(flag)
-    if lengths is not None:
-        columns["lengths"] = lengths
-    like = next(iter(parts.values()))
-    kept = torch.stack(flags).any(dim=0)
-    return Outcomes("gdpo", torch.zeros_like(like), group, kept, ranks, columns)
+) -> tuple[Mapping[str, float], Outcomes]:
+    """Weights; and all parts as columns, 0 where a row lacks them. A row is kept that has any."""
+
+    def local() -> tuple[Mapping[str, float], Tensor, Tensor, dict[str, Tensor]]:
+        factors = _weights(parts, weights)
+        if by_token and lengths is None:
+            raise ValueError('gdpo: whiten="tokens" needs lengths, the tokens of each rollout')
+        n, columns = len(listed(group, "gdpo")), dict[str, Tensor]()
+        of = dict.fromkeys(parts, keep) if not isinstance(keep, Mapping) else keep
+        _same_names("keep", of, parts)
+        some = np.zeros(n, dtype=bool)
+        part: Any
+        for name, part in parts.items():
+            if not isinstance(part, Tensor) or part.shape != (n,):
+                shape = [*part.shape] if isinstance(part, Tensor) else type(part).__name__
+                raise ValueError(
+                    f"gdpo: part {name!r} must be a tensor [N], this is {shape}, group has {n} rows"
+                )
+            given = of[name]
+            flag = torch.ones(n, dtype=torch.bool)
+            if given is not None:
+                flag = torch.from_numpy(flags("gdpo", f"keep of {name!r}", given, n))
+            columns[_value(name)] = torch.where(flag, part.detach().cpu().double(), 0.0)
+            columns[_flag(name)] = flag
+            some |= flag.numpy()
+        if by_token and lengths is not None:
+            columns["lengths"] = lengths
+        like = torch.zeros_like(next(iter(parts.values())))
+        return factors, like, torch.from_numpy(some), columns
+
+    factors, like, kept, columns = agreed(local, ranks)
+    return factors, Outcomes("gdpo", like, group, kept, ranks, columns)
 
 
-def _tell_cancelled(batch: Outcomes, groups: Bool[np.ndarray, " k"]) -> None:
+def _tell_cancelled(groups: Bool[np.ndarray, " k"]) -> None:
     if groups.any():
         warn_caller(
-            f"gdpo: the parts cancel in {np.count_nonzero(groups)} of {len(groups)} groups, such "
-            f"as {batch.groups.ids[int(groups.argmax())]!r}: they differ, and their standardized "
-            "sum is 0 for every rollout; give them different weights"
+            "gdpo: the parts cancel in groups: they differ there, and their standardized sum is 0 "
+            "for every rollout; give them different weights (the metric `cancelled` is the share "
+            "of rows)"
         )
 
 

@@ -11,7 +11,7 @@ from ...core.catalog import Paper, method
 from ...core.warn import warn_caller
 from ...ops.groups import Ids
 from ...ops.ranks import Ranks
-from .outcomes import Outcomes
+from .outcomes import Outcomes, agreed, flags
 
 
 @method(
@@ -65,7 +65,7 @@ def consistency_bonus(
         weight: the bonus for an accuracy of 1.
         margin: how far below the mean c may be.
         cap: c above it counts as this much, so that certainty is not rewarded without end.
-        least_accuracy: what an accurate rollout exceeds.
+        least_accuracy: what an accurate rollout exceeds, in the type of ``accuracy``.
         ranks: processes that hold parts of the batch.
 
     Returns:
@@ -78,17 +78,21 @@ def consistency_bonus(
     Source: Chen et al. 2025; the authors' trainer, ``TencentARC/GRPO-CARE``.
     """
     _check_options(weight, margin, cap, least_accuracy)
-    n = len(accuracy)
-    found = torch.ones(n, dtype=torch.bool) if answered is None else answered.cpu()
-    if likelihood.shape != (n,) or found.shape != (n,):
-        raise ValueError(
-            f"consistency_bonus: {n} rows of accuracy, likelihood has the shape "
-            f"{[*likelihood.shape]} and answered {[*found.shape]}"
-        )
-    columns = {
-        "likelihood": torch.where(found, likelihood.detach().cpu(), 0.0),
-        "answered": found,
-    }
+
+    def local() -> dict[str, Tensor]:
+        n = len(accuracy)
+        found = torch.ones(n, dtype=torch.bool)
+        if answered is not None:
+            found = torch.from_numpy(flags("consistency_bonus", "answered", answered, n))
+        if likelihood.shape != (n,):
+            raise ValueError(
+                f"consistency_bonus: {n} rows of accuracy, likelihood has the shape "
+                f"{[*likelihood.shape]}"
+            )
+        sure = torch.where(found, likelihood.detach().cpu(), 0.0)
+        return {"likelihood": sure, "answered": found}
+
+    columns = agreed(local, ranks)
     batch = Outcomes("consistency_bonus", accuracy, group, keep, ranks, columns)
     sure = batch.columns["likelihood"]
     outside = batch.keep & ((sure < 0.0) | (sure > 1.0))
@@ -101,7 +105,7 @@ def consistency_bonus(
     _tell_alone(batch)
     accurate = batch.keep & (batch.columns["answered"] > 0.0)
     # Deviations of numbers that are the same are exactly 0; a mean of theirs is off by a rounding.
-    accurate &= (batch.rewards > least_accuracy) & (batch.deviations >= 0.0)
+    accurate &= batch.above(least_accuracy) & (batch.deviations >= 0.0)
     peers = Outcomes(
         "consistency_bonus",
         torch.from_numpy(np.minimum(sure, cap)),
@@ -122,10 +126,8 @@ def _check_options(weight: float, margin: float, cap: float, least_accuracy: flo
 
 
 def _tell_alone(batch: Outcomes) -> None:
-    alone = batch.alone()
-    if alone.any():
+    if batch.alone().any():
         warn_caller(
-            f"consistency_bonus: {np.count_nonzero(alone)} of {len(batch)} rollouts are alone in "
-            f"their group, such as {batch.row(int(alone.argmax()))}, and get the whole bonus if "
-            "they are accurate; sample several for each prompt and give them one group"
+            "consistency_bonus: rollouts that are alone in their group get the whole bonus if they "
+            "are accurate; sample several for each prompt and give them one group"
         )

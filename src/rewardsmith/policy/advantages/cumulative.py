@@ -14,7 +14,7 @@ from ...core.scores import Scores
 from ...ops.groups import Ids
 from ...ops.ranks import Ranks
 from .keyed import Keyed, keys_of
-from .outcomes import Outcomes
+from .outcomes import Outcomes, agreed
 
 PerTask = Float64[np.ndarray, " k"]
 
@@ -157,7 +157,7 @@ class CumulativeAdvantage(Keyed):
     def both(self, rollouts: Rollouts, scores: Scores) -> tuple[Advantages, dict[Hashable, Any]]:
         return dcpo_advantages(
             scores.total(),
-            keys_of("dcpo_advantage", rollouts, [self.task]),
+            agreed(lambda: keys_of("dcpo_advantage", rollouts, [self.task]), self.ranks),
             self.memory,
             keep=scores.scored,
             ddof=self.ddof,
@@ -166,12 +166,8 @@ class CumulativeAdvantage(Keyed):
 
 
 def _history(batch: Outcomes) -> History:
-    # Counted from one of them, the mean of rewards that are the same is that reward.
-    origin = np.zeros(len(batch.groups))
-    origin[batch.index[batch.keep]] = batch.rewards[batch.keep]
-    away = batch.group_mean(batch.kept(batch.rewards - origin[batch.index]))
-    squares = batch.groups.sum(batch.deviations * batch.deviations)
-    return History((batch.count > 0.0).astype(np.float64), batch.count, origin + away, squares)
+    visited = (batch.count > 0.0).astype(np.float64)
+    return History(visited, batch.count, batch.means, batch.squares)
 
 
 def _standardized(

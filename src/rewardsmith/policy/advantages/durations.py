@@ -25,9 +25,11 @@ from ...core.advantages import Advantages
 from ...core.catalog import Paper, method
 
 DurationMode: TypeAlias = Literal["cutoff", "steady"]
-Baseline: TypeAlias = Literal["centered", "learned"]
+Centering: TypeAlias = Literal["centered", "learned"]
 _TOLERANCE = 1e-3
 """The mean of centered advantages, as a part of their mean absolute value."""
+_ROUNDING = 1e-6
+"""What a start plus a duration may exceed the window by, as a part of it."""
 
 
 def duration_weights(
@@ -74,7 +76,7 @@ def completion_probabilities(
         window: when unfinished actions are lost; in the same unit.
 
     Returns:
-        Numbers in (0, 1].
+        Numbers in (0, 1], float64. What differs by rounding in float32 is taken for equal.
 
     Raises:
         ValueError: a duration that is not positive, a start outside [0, window], fewer starts than
@@ -86,15 +88,16 @@ def completion_probabilities(
         raise ValueError(
             f"{len(starts)} starts and {len(durations)} completed actions: every action has a start"
         )
-    if not bool(((starts >= 0) & (starts <= window)).all()):
+    slack = _ROUNDING * window
+    if not bool(((starts >= -slack) & (starts <= window + slack)).all()):
         raise ValueError(f"a start lies outside the window [0, {window:g}]")
-    enough = torch.searchsorted(starts.sort().values, window - durations, right=True)
+    enough = torch.searchsorted(starts.sort().values, window - durations + slack, right=True)
     if bool((enough == 0).any()):
         row = int((enough == 0).nonzero()[0])
         raise ValueError(
             f"action {row} took {float(durations[row]):g}, and no start left as much of {window:g}"
         )
-    return enough / len(starts)
+    return enough.double() / len(starts)
 
 
 def completion_weights(
@@ -169,7 +172,7 @@ def duration_weight(
     advantages: Advantages,
     weights: Float[Tensor, " n"],
     *,
-    baseline: Baseline,
+    baseline: Centering,
 ) -> Advantages:
     """Advantages times the duration of their action: ``grad J = E[sum_k dt_k grad log pi_k A_k]``.
 
@@ -195,23 +198,21 @@ def duration_weight(
 
     Returns:
         The advantages, weighted; with the metrics ``duration/`` ``largest`` (weight, in means),
-        ``effective`` (``(sum w)^2 / sum w^2``, as a share of the rows) and ``off_center`` (the
-        mean advantage, as a part of the mean size).
+        ``effective`` (``(sum w)^2 / sum w^2``, as a share of the rows), both 1 where no row trains,
+        and ``off_center`` (the mean advantage, as a part of the mean size).
 
     Raises:
         ValueError: weights that are not positive or not as many as rows, an unknown baseline, or
             advantages that are said to be centered and are not.
     """
-    if baseline not in get_args(Baseline):
+    if baseline not in get_args(Centering):
         raise ValueError(
-            f"duration_weight: baseline is {baseline!r}, not one of {get_args(Baseline)}; without "
+            f"duration_weight: baseline is {baseline!r}, not one of {get_args(Centering)}; without "
             "one, the weight makes whatever is slow likelier"
         )
     values, keep = advantages.values, advantages.keep
     if weights.shape != keep.shape:
         raise ValueError(f"weights have the shape {[*weights.shape]}, rows {[*keep.shape]}")
-    if not bool(keep.any()):
-        return advantages
     off = _off_center(values)
     if baseline == "centered" and off > _TOLERANCE:
         raise ValueError(
@@ -219,7 +220,9 @@ def duration_weight(
             f"{100 * off:.2g} % of their mean size); subtract the batch's or the group's mean, or "
             "say baseline='learned' where a critic or a running mean was subtracted"
         )
-    kept = _checked("weight", weights[keep])
+    kept = torch.ones(1, dtype=torch.float64)
+    if bool(keep.any()):
+        kept = _checked("weight", weights[keep])
     whole = torch.ones(len(keep), dtype=torch.float64)
     whole[keep.cpu()] = kept.cpu()
     factor = whole.to(values)
@@ -256,7 +259,7 @@ def _capped(durations: Tensor, cap: float | None) -> Tensor:
 
 
 def _checked(what: str, numbers: Tensor) -> Tensor:
-    numbers = torch.as_tensor(numbers, dtype=torch.float64)
+    numbers = torch.as_tensor(numbers, dtype=torch.float64).detach()
     if numbers.ndim != 1 or not len(numbers):
         raise ValueError(f"a {what} for each action is [n], n > 0, this is {[*numbers.shape]}")
     good = numbers.isfinite() & (numbers > 0)

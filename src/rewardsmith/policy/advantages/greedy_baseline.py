@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.advantages import Advantages
 from ...core.catalog import Paper, method
 from .outcomes import Outcomes
+from .step_rewards import StepRewards
 
 Greedy: TypeAlias = Float[Tensor, " n"] | Sequence[float | None]
 
@@ -52,11 +53,8 @@ def remax(
     Source: Li et al. 2023.
     """
     greedy = _baseline("remax", greedy_reward, len(rewards), keep)
-    # Nobody is compared with another: all rows are one group, whose moments are not asked for.
-    batch = Outcomes("remax", rewards, [0] * len(rewards), keep, columns={"greedy_reward": greedy})
-    made = batch.advantages(batch.rewards - batch.columns["greedy_reward"])
-    told = {name: value for name, value in made.metrics.items() if name != "constant_groups"}
-    return Advantages(made.values, made.keep, metrics=told)
+    batch = Outcomes("remax", rewards, (), keep, columns={"greedy_reward": greedy}, whole=True)
+    return batch.advantages(batch.rewards - batch.columns["greedy_reward"])
 
 
 @method(
@@ -91,7 +89,7 @@ def remax_steps(
         keep: [N] rows that have a score.
 
     Returns:
-        Advantages [N, T], in the unit of rewards.
+        Advantages [N, T], in the type of ``step_rewards``, or float32 if that is narrower.
 
     Raises:
         ValueError: a kept row has a reward under the mask or a baseline that is not finite, or
@@ -99,26 +97,11 @@ def remax_steps(
 
     Source: Li et al. 2023; by step as in verl.
     """
-    n = len(step_rewards)
-    if mask.shape != step_rewards.shape:
-        shapes = f"{[*step_rewards.shape]}, mask {[*mask.shape]}"
-        raise ValueError(f"remax_steps: step_rewards have the shape {shapes}")
-    greedy = _baseline("remax_steps", greedy_reward, n, keep).to(step_rewards.device)
-    if keep is not None and len(keep) != n:
-        raise ValueError(f"remax_steps: {n} rows of rewards, keep has {len(keep)}")
-    kept = mask.new_ones(n) if keep is None else keep.to(mask.device)
-    used = mask & kept[:, None]
-    rewards = torch.where(used, step_rewards.double(), 0.0)
-    broken = ~rewards.isfinite()
-    if bool(broken.any()):
-        row, step = broken.nonzero()[0].tolist()
-        raise ValueError(
-            f"remax_steps: row {row} has {float(rewards[row, step])} at step {step}; "
-            "leave rows without a score out: keep=scores.scored"
-        )
-    to_go = rewards.flip(1).cumsum(1).flip(1)
-    advantages = torch.where(used, to_go - greedy[:, None], 0.0)
-    return Advantages(advantages.to(step_rewards.dtype), kept)
+    steps = StepRewards("remax_steps", step_rewards, mask, keep)
+    greedy = _baseline("remax_steps", greedy_reward, len(step_rewards), keep)
+    advantages = steps.returns(1.0, end=-greedy.to(step_rewards.device)).tensor(steps.kind)
+    steps.check(advantages)
+    return Advantages(advantages, steps.keep)
 
 
 def _baseline(
@@ -129,14 +112,14 @@ def _baseline(
         greedy = given.detach().double()
     else:
         numbers = [float("nan") if number is None else number for number in given]
-        greedy = torch.tensor(numbers, dtype=torch.float64)
+        greedy = torch.tensor(numbers, dtype=torch.float64, device="cpu")
     if greedy.ndim != 1 or len(greedy) != n:
         raise ValueError(
             f"{method}: {n} rollouts, greedy_reward has the shape {[*greedy.shape]}; each rollout "
             "needs the reward of its prompt's greedy answer"
         )
     if keep is not None and len(keep) == n:
-        greedy = torch.where(keep.to(greedy.device), greedy, 0.0)
+        greedy = torch.where(keep.to(greedy.device).bool(), greedy, 0.0)
     broken = ~greedy.isfinite()
     if bool(broken.any()):
         row = int(broken.nonzero()[0])

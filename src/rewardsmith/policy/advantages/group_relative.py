@@ -39,9 +39,9 @@ def grpo(
     (difficulty bias, Dr. GRPO). ``scale="none"`` is free of it. ``eps`` matters only where rewards
     of a group hardly differ.
 
-    A group of one row gets 0 and a warning, or its reward with ``singleton="reward"``. A group
-    whose rewards are all the same gets exactly 0. A row without a score (``keep``) counts in no
-    moment and gets 0.
+    A group of one row gets 0 and a warning, or, with ``singleton="reward"``, its reward, divided as
+    others are (its own spread counts as 1). A group whose rewards are all the same gets exactly 0.
+    A row without a score (``keep``) counts in no moment and gets 0.
 
     Peers: verl has ``eps=1e-6, singleton="reward"`` (its vectorized form "zero"), TRL
     ``eps=1e-4``, OpenRLHF's ``group_norm`` ``eps=1e-9``, NeMo-RL ``baseline="others",

@@ -67,7 +67,9 @@ def keys_of(method: str, rollouts: Rollouts, columns: Sequence[str]) -> list[Has
         plain = values.tolist() if isinstance(values, Tensor | np.ndarray) else values
         by_column.append([v.item() if isinstance(v, np.generic) else v for v in plain])
         for row, value in enumerate(by_column[-1]):
-            if value is None or value is MISSING or not isinstance(value, Hashable):
+            known = value is not None and value is not MISSING and isinstance(value, Hashable)
+            # NaN is not found again.
+            if not known or value != value:
                 raise ValueError(
                     f"{method}: row {row} has {value!r} in the column {name!r}; what is remembered "
                     "needs a text or a number to be found by"

@@ -7,10 +7,12 @@ from torch import Tensor
 from ...core.advantages import Advantages
 from ...core.catalog import Paper, method
 from ...ops.groups import Groups, Ids
-from .outcomes import Singleton
+from .outcomes import Singleton, flags
 
 _SLACK = 1e-3
 """By how much a probability may be above 1, which is that of half precision."""
+_RESIDUE = 1e-6
+"""What rounding leaves, in float32, of the gradient's square of a token that was certain."""
 
 
 @method(
@@ -30,7 +32,7 @@ def optimal_token(
     sum_pi_squared: Float[Tensor, "n t"],
     *,
     keep: Bool[Tensor, " n"] | None = None,
-    singleton: Singleton = "reward",
+    singleton: Singleton = "zero",
 ) -> Advantages:
     """``A_it = G_it - B_gt`` with ``B_gt = sum_i W_it G_it / sum_i W_it`` over the group's rows.
 
@@ -40,18 +42,18 @@ def optimal_token(
     depend on the group and the place, the weighted mean is the one of least variance if W is right.
 
     Rows are compared at the same place t. Where none of them has a gradient yet (W is 0
-    throughout), the weights are equal.
+    throughout, but for rounding), the weights are equal.
 
     **Biased**: B holds the row's own return, and its weight holds the token at t; both shrink with
     the size of the group.
 
     A token with which no other row of its group shares a place (a group of one, the end of the
-    longest answer) has nothing to be compared with: it gets its return, or 0 with
-    ``singleton="zero"``. Where all returns at a place are the same, the advantage is exactly 0. A
+    longest answer) has nothing to be compared with: it gets 0, or its return with
+    ``singleton="reward"``. Where all returns at a place are the same, the advantage is exactly 0. A
     row without a score counts nowhere and gets 0.
 
-    Peers: verl's ``optimal_token_baseline`` with ``handle_zero_tail=True`` is the default here; its
-    tail is counted by tokens, here by places. It gives a group of one its return. It can weigh W by
+    Peers: verl's ``optimal_token_baseline`` has ``singleton="reward"``; with
+    ``handle_zero_tail=True`` its tail is counted by tokens, here by places. It can weigh W by
     squared importance weights of the rollout, which this does not.
 
     Args:
@@ -61,7 +63,7 @@ def optimal_token(
         logprob: [N, T] log-probabilities of the sampled tokens.
         sum_pi_squared: [N, T] q: the sum of the squares of all tokens' probabilities, in [0, 1].
         keep: [N] rows that have a score.
-        singleton: what a token gets that is alone at its place: its return, or 0.
+        singleton: what a token gets that is alone at its place: 0, or its return.
 
     Returns:
         Advantages [N, T], in the unit of rewards; 0 where ``mask`` is not.
@@ -74,10 +76,11 @@ def optimal_token(
     """
     if singleton not in ("zero", "reward"):
         raise ValueError(f"otb: singleton is {singleton!r}, not one of zero, reward")
+    if keep is not None:
+        flags("otb", "keep", keep, len(mask), "rows of rewards")
     rows = mask.new_ones(len(mask)) if keep is None else keep
-    for name, length in {"group": len(group), "keep": len(rows)}.items():
-        if length != len(mask):
-            raise ValueError(f"otb: {len(mask)} rows of rewards, {name} has {length}")
+    if len(group) != len(mask):
+        raise ValueError(f"otb: {len(mask)} rows of rewards, group has {len(group)}")
     mask = mask & rows[:, None]
     paid = _checked("step_rewards", step_rewards, mask, outside=0.0)
     returns = paid.flip(1).cumsum(dim=1, dtype=torch.float64).flip(1)
@@ -86,7 +89,7 @@ def optimal_token(
     # Below 0 is what rounding leaves of a token that was certain.
     squared = (1.0 - 2.0 * p + q).clamp(min=0.0)
     weight = squared.cumsum(dim=1, dtype=torch.float64) * mask
-    groups = Groups(group)
+    groups = Groups(group, "otb")
     index = torch.from_numpy(groups.index).to(returns.device)
 
     def sums(values: Tensor) -> Tensor:
@@ -95,7 +98,7 @@ def optimal_token(
 
     here = mask.double()
     count, total = sums(here), sums(weight)
-    flat = (total == 0.0) & (count > 0.0)
+    flat = (total <= _RESIDUE * sums(here.cumsum(dim=1))) & (count > 0.0)
     if bool(flat.any()):
         weight = torch.where(flat[index], here, weight)
         total = sums(weight)

@@ -5,8 +5,12 @@ float64: every device gives the same advantages, rewards such as 1e6 + 0.1 keep 
 the result is a column that is spread over tokens where it is used.
 """
 
-from collections.abc import Mapping
-from typing import Literal, TypeAlias
+import itertools
+import math
+import reprlib
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +19,14 @@ from torch import Tensor
 
 from ...core.advantages import Advantages
 from ...core.warn import warn_caller
-from ...ops.groups import Groups, Ids
+from ...ops.groups import Groups, Ids, listed
 from ...ops.ranks import Ranks, gathered, rank_of
 
 Numbers: TypeAlias = Float64[np.ndarray, " n"]
 Baseline: TypeAlias = Literal["group", "others"]
 Scale: TypeAlias = Literal["group", "others", "batch", "none"]
 Singleton: TypeAlias = Literal["zero", "reward"]
+Made = TypeVar("Made")
 
 _RESIDUE = 1e-14
 """What rounding leaves of a sum of squares from which the others' was taken, as a part of it."""
@@ -38,10 +43,11 @@ class Outcomes:
         ranks: a process group whose processes hold parts of one batch. Rewards and ids of all are
             gathered, so that a group may lie on several; rows of other ranks come before and after.
         columns: further numbers per rollout, such as lengths.
+        whole: nobody is compared with anybody: ``group`` is not read, and messages name none.
 
     Raises:
-        ValueError: lengths that disagree, or a kept number that is not finite; row and group are
-            named.
+        ValueError: what is no tensor [N], flags that are not bool, lengths that disagree, or a kept
+            number that is not finite; row and group are named. Of ranks, all raise what one does.
     """
 
     def __init__(
@@ -52,34 +58,43 @@ class Outcomes:
         keep: Bool[Tensor, " n"] | None = None,
         ranks: Ranks = None,
         columns: Mapping[str, Tensor] | None = None,
+        whole: bool = False,
     ) -> None:
-        self.method, self._like = method, rewards
-        if rewards.ndim != 1:
-            raise ValueError(
-                f"{method}: rewards have the shape {[*rewards.shape]}; one number per rollout is "
-                "needed: sum them over steps"
-            )
-        numbers = {"rewards": _host(rewards)}
+        self.method, self._like, self._whole = method, rewards, whole
+        self._own, self._starts = slice(None), [0]
+
+        def local() -> tuple[Sequence[Hashable], np.ndarray | None, dict[str, np.ndarray]]:
+            numbers = {"rewards": _host(_one_each(method, rewards))}
+            for name, column in (columns or {}).items():
+                numbers[name] = _host(column)
+            n = len(numbers["rewards"])
+            kept = None if keep is None else flags(method, "keep", keep, n, "rewards")
+            ids = [0] * n if whole else listed(group, method)
+            if len(ids) != n:
+                raise ValueError(f"{method}: {n} rewards, group has {len(ids)} rows")
+            for name, values in numbers.items():
+                if len(values) != n:
+                    raise ValueError(f"{method}: {n} rewards, {name} has {len(values)} rows")
+            return ids, kept, numbers
+
+        if ranks is None:
+            ids, kept, numbers = local()
+        else:
+            parts = from_all(local, ranks)
+            self._starts = [0, *itertools.accumulate(len(part[0]) for part in parts)]
+            rank = rank_of(ranks)
+            self._own = slice(self._starts[rank], self._starts[rank + 1])
+            names = {name: None for part in parts for name in part[2]}
+            for r, part in enumerate(parts):
+                if len(part[2]) != len(names):
+                    told = f"{', '.join(part[2])}; all have {', '.join(names)}"
+                    raise ValueError(f"{method}: rank {r} has the columns {told}")
+            ids = [i for part in parts for i in part[0]]
+            flagged = (np.ones(len(p[0]), dtype=bool) if p[1] is None else p[1] for p in parts)
+            kept = np.concatenate([*flagged])
+            numbers = {name: np.concatenate([part[2][name] for part in parts]) for name in names}
         self._kind = numbers["rewards"].dtype
-        for name, column in (columns or {}).items():
-            numbers[name] = _host(column)
-        kept = None if keep is None else _host(keep).astype(bool)
-        n, self._own = len(numbers["rewards"]), slice(None)
-        lengths = {name: len(column) for name, column in numbers.items()}
-        lengths |= {"group": len(group), "keep": n if kept is None else len(kept)}
-        for name, length in lengths.items():
-            if length != n:
-                raise ValueError(f"{method}: {n} rewards, {name} has {length} rows")
-        if ranks is not None:
-            kept = np.ones(n, dtype=bool) if kept is None else kept
-            ids = group.tolist() if isinstance(group, Tensor | np.ndarray) else list(group)
-            parts = gathered((ids, kept, numbers), ranks)
-            before = sum(len(part[0]) for part in parts[: rank_of(ranks)])
-            self._own = slice(before, before + n)
-            group = [i for part in parts for i in part[0]]
-            kept = np.concatenate([part[1] for part in parts])
-            numbers = {name: np.concatenate([part[2][name] for part in parts]) for name in numbers}
-        self.groups = Groups(group)
+        self.groups = Groups(ids, method)
         self.index = self.groups.index
         self.everything = kept is None or bool(kept.all())
         """Whether all rows count."""
@@ -91,10 +106,12 @@ class Outcomes:
         self.rewards: Numbers = self.columns["rewards"]
         self.count: Numbers = self.groups.count(None if self.everything else self.keep)
         """[K] how many rows of each group are kept."""
-        self._singles = 1.0 in self.count
+        self._singles = int(np.count_nonzero(self.count == 1.0))
         self.deviations: Numbers = self._deviations()
         """``R - mean_g``; exactly 0 throughout a group whose rewards are all the same."""
-        self._squares = self.groups.sum(self.deviations * self.deviations)
+        self.squares: Numbers = self.groups.sum(self.deviations * self.deviations)
+        """[K] the sum of each group's squared deviations."""
+        self._told: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -116,12 +133,29 @@ class Outcomes:
         rows = slice(None) if self.everything else self.keep
         origin[self.index[rows]] = self.rewards[rows]
         away = self.kept(self.rewards - origin[self.index])
-        return self.kept(away - self.group_mean(away)[self.index])
+        beyond = self.group_mean(away)
+        self._origin = origin, beyond
+        return self.kept(away - beyond[self.index])
+
+    @property
+    def means(self) -> Float64[np.ndarray, " k"]:
+        """Each group's mean reward: exactly the reward where all are the same; 0 of no row."""
+        origin, beyond = self._origin
+        return np.asarray(origin + beyond)
 
     @property
     def constant(self) -> Bool[np.ndarray, " k"]:
         """The groups whose kept rewards are all the same, as are those of one row or none."""
-        return np.asarray(self._squares == 0.0)
+        return np.asarray(self.squares == 0.0)
+
+    def above(self, threshold: float) -> Bool[np.ndarray, " n"]:
+        """The kept rows with a greater reward, compared in the rewards' own type.
+
+        A reward of 0.1 in float32 is more than the 0.1 that Python has.
+        """
+        if self._like.is_floating_point():
+            threshold = float(torch.tensor(threshold, dtype=self._like.dtype))
+        return np.asarray(self.keep & (self.rewards > threshold))
 
     def alone(self) -> Bool[np.ndarray, " n"]:
         """The kept rows that are the only ones of their group."""
@@ -145,17 +179,17 @@ class Outcomes:
     def alone_get(self, rewards: Numbers, values: Numbers, singleton: Singleton) -> Numbers:
         """Values, of which those of rollouts that are alone in their group are 0 or their reward.
 
-        A warning tells of them.
+        A warning tells of them, always in the same words; the metric ``alone`` counts them.
         """
         self.check("singleton", singleton, ("zero", "reward"))
+        self._told["alone"] = self._singles
         if not self._singles:
             return values
         alone = self.alone()
         told = "an advantage of 0" if singleton == "zero" else "their reward as the advantage"
         warn_caller(
-            f"{self.method}: {np.count_nonzero(alone)} of {len(self)} rollouts are alone in their "
-            f"group, such as {self.row(int(alone.argmax()))}, and get {told}; sample several for "
-            "each prompt and give them one group"
+            f"{self.method}: rollouts that are alone in their group get {told}; sample several "
+            "for each prompt and give them one group (the metric `alone` counts them)"
         )
         return np.where(alone, rewards if singleton == "reward" else 0.0, values)
 
@@ -169,25 +203,29 @@ class Outcomes:
             values: to divide.
             scale: whose standard deviation: of the ``"group"``, the ``"others"`` in it, the whole
                 ``"batch"``; or ``"none"``, which divides nothing.
-            eps: added to it, at least 0.
+            eps: added to it, finite and at least 0.
             ddof: taken from the count: 1 for the sample's, 0 for the population's.
         """
         self.check("scale", scale, ("group", "others", "batch", "none"))
-        if not eps >= 0.0:
-            raise ValueError(f"{self.method}: eps is {eps}, it must be at least 0")
+        if not 0.0 <= eps < math.inf:
+            raise ValueError(f"{self.method}: eps is {eps}, it must be at least 0 and finite")
+        if ddof not in (0, 1):
+            raise ValueError(f"{self.method}: ddof is {ddof}, it must be 0 or 1")
         if scale == "none":
             return values
         if scale == "batch":
             kept = self.rewards[self.keep]
             constant = len(kept) <= ddof or bool((kept == kept[0]).all())
             return values if constant else values / (kept.std(ddof=ddof) + eps)
-        spread = self._spread(scale, ddof) + eps
-        spread[spread == eps] = 1.0
-        return values / (spread[self.index] if scale == "group" else spread)
+        spread = self._spread(scale, ddof)
+        divisor = spread + eps
+        if np.count_nonzero(spread) < len(spread):
+            divisor[spread == 0.0] = 1.0
+        return values / (divisor[self.index] if scale == "group" else divisor)
 
     def _spread(self, scale: Scale, ddof: int) -> Numbers:
         """[K] of the groups, or [N] of the others of each row."""
-        count, squares = self.count, self._squares
+        count, squares = self.count, self.squares
         if scale == "others":
             count, total = count[self.index], squares[self.index]
             # Without one of them, the sum of squares about the mean of the rest.
@@ -202,23 +240,40 @@ class Outcomes:
     # --- what comes of it -------------------------------------------------------------------------
 
     def advantages(self, values: Numbers, **metrics: float) -> Advantages:
-        """Advantages of this process's rows, in the rewards' type and where they are."""
+        """Advantages of this process's rows, in the rewards' type and where they are.
+
+        Every estimator of outcomes tells these metrics, plain floats that are of all ranks:
+        ``zero_advantages``, the share of kept rows that get exactly 0; ``constant_groups``, the
+        share of groups with a kept row whose kept rewards are all the same, as that of a lone row
+        is; ``alone``, how many kept rows are the only ones of their group, of estimators that
+        compare. If no row is kept, they are 0, nothing trains, and a warning tells.
+        """
         values = self.kept(values)
-        told = {
-            "constant_groups": np.count_nonzero(self.constant) / max(len(self.groups), 1),
-            "zero_advantages": 1.0 - np.count_nonzero(values) / max(len(self), 1),
-            **metrics,
+        kept = len(self) if self.everything else int(np.count_nonzero(self.keep))
+        told: dict[str, float] = {
+            "zero_advantages": (kept - np.count_nonzero(values)) / (kept or 1)
         }
-        own, like = self._own, self._like
+        if not self._whole:
+            groups = len(self.groups) if self.everything else int(np.count_nonzero(self.count))
+            told["constant_groups"] = (groups - np.count_nonzero(self.squares)) / (groups or 1)
+        if not kept and len(self):
+            warn_caller(f"{self.method}: no row of the batch has a score (keep): nothing trains")
+        keep = torch.from_numpy(self.keep[self._own])
+        if self._like.device.type != "cpu":
+            keep = keep.to(self._like.device)
+        told |= self._told | metrics
+        metrics = {name: float(value) for name, value in told.items()}
+        return Advantages(self.column(values), keep, metrics=metrics)
+
+    def column(self, values: Numbers) -> Float[Tensor, " m"]:
+        """Numbers of this process's rows, in the rewards' type and where they are."""
+        like = self._like
         # Cast before it is a tensor: for N numbers, an operation of torch costs what all else does.
         kind = self._kind if self._kind.kind == "f" else np.dtype(np.float32)
-        told_values = torch.from_numpy(values[own].astype(kind))
-        told_keep = torch.from_numpy(self.keep[own])
+        made = torch.from_numpy(values[self._own].astype(kind))
         if like.dtype == torch.bfloat16:
-            told_values = told_values.bfloat16()
-        if like.device.type != "cpu":
-            told_values, told_keep = told_values.to(like.device), told_keep.to(like.device)
-        return Advantages(told_values, told_keep, metrics=told)
+            made = made.bfloat16()
+        return made if like.device.type == "cpu" else made.to(like.device)
 
     def check(self, option: str, value: str, known: tuple[str, ...]) -> None:
         """ValueError unless an option has a known value."""
@@ -227,7 +282,12 @@ class Outcomes:
 
     def row(self, row: int) -> str:
         """A row as messages name it."""
-        return f"row {row} (group {self.groups.ids[self.index[row]]!r})"
+        where = f"row {row}"
+        if len(self._starts) > 1:
+            rank = bisect_right(self._starts, row) - 1
+            where = f"row {row - self._starts[rank]} of rank {rank}"
+        group = reprlib.repr(self.groups.ids[self.index[row]])
+        return where if self._whole else f"{where} (group {group})"
 
     def _checked(self, name: str, numbers: Numbers) -> Numbers:
         finite = np.isfinite(numbers)
@@ -241,6 +301,69 @@ class Outcomes:
                 "leave rows without a score out: keep=scores.scored"
             )
         return self.kept(numbers)
+
+
+def agreed(make: Callable[[], Made], ranks: Ranks) -> Made:
+    """What ``make`` gives on this rank; a ValueError on one is raised on all, and names it.
+
+    A rank that raised alone would leave the others waiting for it.
+    """
+    if ranks is None:
+        return make()
+    told: list[Made] = []
+
+    def last() -> None:
+        told.append(make())
+
+    from_all(last, ranks)
+    return told[0]
+
+
+def from_all(make: Callable[[], Made], ranks: Ranks) -> list[Made]:
+    """What ``make`` gives on each rank, as :func:`agreed`."""
+    error, made = "", None
+    try:
+        made = make()
+    except Exception as raised:  # noqa: BLE001 - whatever it is, the others wait
+        error = str(raised) or type(raised).__name__
+    parts = gathered((error, made), ranks)
+    for rank, (text, _) in enumerate(parts):
+        if text:
+            raise ValueError(f"{text} (on rank {rank})")
+    return [part[1] for part in parts]
+
+
+def flags(
+    method: str, name: str, given: object, n: int, what: str = "rows"
+) -> Bool[np.ndarray, " n"]:
+    """A flag for each of n rows, on the host."""
+    if not isinstance(given, Tensor) or given.dtype != torch.bool or given.ndim != 1:
+        found = _found(given)
+        raise ValueError(f"{method}: {name} must be a bool tensor [N], this is {found}")
+    if len(given) != n:
+        raise ValueError(f"{method}: {n} {what}, {name} has {len(given)} rows")
+    kept: Bool[np.ndarray, " n"] = given.numpy(force=True)
+    return kept
+
+
+def _one_each(method: str, rewards: object) -> Tensor:
+    if not isinstance(rewards, Tensor):
+        raise ValueError(
+            f"{method}: rewards must be a tensor [N], this is {_found(rewards)}; make it one: "
+            "torch.as_tensor(rewards)"
+        )
+    if rewards.ndim != 1:
+        raise ValueError(
+            f"{method}: rewards have the shape {[*rewards.shape]}; one number per rollout is "
+            "needed: sum them over steps"
+        )
+    return rewards
+
+
+def _found(given: object) -> str:
+    if isinstance(given, Tensor):
+        return f"{str(given.dtype).removeprefix('torch.')} {[*given.shape]}"
+    return f"a {type(given).__name__}"
 
 
 def _host(numbers: Tensor) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Advantages from comparisons with one of the group, or with all of it: BRPO."""
 
+import reprlib
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -13,7 +14,7 @@ from ...core.catalog import Paper, method
 from ...core.outcome import Status
 from ...core.preferences import Preferences
 from ...ops.groups import Groups, Ids
-from .outcomes import Numbers, Outcomes
+from .outcomes import Numbers, flags
 
 Refs: TypeAlias = Literal["one", "all"]
 
@@ -110,7 +111,8 @@ def brpo(
     of which nothing is known does not train, as one that is not kept, and counts in no n.
 
     Args:
-        preferences: comparisons of rows of a group; ``p = 0.5`` is a tie.
+        preferences: comparisons of rows of a group; ``p = 0.5`` is a tie. A verdict is the sign
+            of ``p - 0.5``, so neither how far p is off, nor ``margin``, nor ``weight`` counts.
         group: [N] ids of who is compared with whom.
         reference: [N] which rows are the reference, one in each group that has comparisons.
         keep: [N] rows that can train.
@@ -154,16 +156,16 @@ def brpo(
         skewed = np.abs(groups.sum(values)) / np.maximum(groups.count(heard), 1.0) > skew
     tied = (groups.count(heard) > 0.0) & (groups.sum(np.abs(values)) == 0.0)
     trains = heard & ~(skewed | tied)[groups.index]
-    column = torch.from_numpy(values).to(preferences.p.device, preferences.p.dtype)
-    batch = Outcomes("brpo", column, group, torch.from_numpy(trains))
-    return batch.advantages(
-        values,
-        skewed_groups=np.count_nonzero(skewed) / max(len(groups), 1),
-        tied_groups=np.count_nonzero(tied) / max(len(groups), 1),
-        unjudged=np.count_nonzero(kept & ~heard) / max(n, 1),
-        inconsistent=np.count_nonzero(pairs.split & known) / max(int(known.sum()), 1),
-        position_bias=pairs.position_bias,
-    )
+    like = preferences.p
+    column = torch.from_numpy(np.where(trains, values, 0.0)).to(like.device, like.dtype)
+    metrics = {
+        "skewed_groups": np.count_nonzero(skewed) / max(len(groups), 1),
+        "tied_groups": np.count_nonzero(tied) / max(len(groups), 1),
+        "unjudged": np.count_nonzero(kept & ~heard) / max(n, 1),
+        "inconsistent": np.count_nonzero(pairs.split & known) / max(int(known.sum()), 1),
+        "position_bias": pairs.position_bias,
+    }
+    return Advantages(column, torch.from_numpy(trains).to(like.device), metrics=metrics)
 
 
 @dataclass
@@ -223,14 +225,14 @@ def _position_bias(
 
 
 def _groups(method: str, group: Ids) -> Groups:
-    groups = Groups(group)
+    groups = Groups(group, method)
     alone = groups.count() < 2.0
     if alone.any():
         which = int(alone.argmax())
         raise ValueError(
             f"{method}: row {int((groups.index == which).argmax())} is alone in its group "
-            f"({groups.ids[which]!r}), where there is nobody to compare it with; sample several "
-            "for each prompt and give them one group"
+            f"({reprlib.repr(groups.ids[which])}), where there is nobody to compare it with; "
+            "sample several for each prompt and give them one group"
         )
     return groups
 
@@ -238,11 +240,7 @@ def _groups(method: str, group: Ids) -> Groups:
 def _flags(
     method: str, name: str, given: Bool[Tensor, " n"] | None, n: int, default: bool
 ) -> Bool[np.ndarray, " n"]:
-    if given is None:
-        return np.full(n, default)
-    if len(given) != n:
-        raise ValueError(f"{method}: group has {n} rows, {name} has {len(given)}")
-    return given.cpu().numpy()
+    return np.full(n, default) if given is None else flags(method, name, given, n, "ids in group")
 
 
 def _check_pairs(
@@ -255,17 +253,17 @@ def _check_pairs(
     if across.any():
         at = int(across.argmax())
         a, b = pairs.low[at], pairs.high[at]
-        ids = groups.ids[groups.index[a]], groups.ids[groups.index[b]]
+        ids = [reprlib.repr(groups.ids[groups.index[row]]) for row in (a, b)]
         raise ValueError(
-            f"brpo: rows {a} and {b} are compared, of groups {ids[0]!r} and {ids[1]!r}; only rows "
+            f"brpo: rows {a} and {b} are compared, of groups {ids[0]} and {ids[1]}; only rows "
             "of one group can be"
         )
     if chosen is None:
         return
     many = groups.sum(chosen.astype(np.float64)) > 1.0
     if many.any():
-        name = groups.ids[int(many.argmax())]
-        raise ValueError(f"brpo: group {name!r} has several references, it needs one")
+        name = reprlib.repr(groups.ids[int(many.argmax())])
+        raise ValueError(f"brpo: group {name} has several references, it needs one")
     lost = chosen & ~kept
     if lost.any():
         raise ValueError(
@@ -278,5 +276,5 @@ def _check_pairs(
         a, b = pairs.low[at], pairs.high[at]
         raise ValueError(
             f"brpo: rows {a} and {b} are compared, neither is the reference of group "
-            f"{groups.ids[groups.index[a]]!r}; without reference=, all pairs count"
+            f"{reprlib.repr(groups.ids[groups.index[a]])}; without reference=, all pairs count"
         )

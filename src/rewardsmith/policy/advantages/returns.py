@@ -4,10 +4,12 @@ Steps outside ``mask`` are skipped: a step is discounted by the number of marked
 between, and neither a reward nor a value of a step that is not marked is read.
 """
 
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -118,8 +120,8 @@ def reinforce_plus_plus(
     **Biased**, by an order of 1 over the number of marked steps: the mean contains the step's own
     return, and the scale is the batch's. The KL penalty of the paper is part of the reward.
 
-    There are no groups; a row without a score (``keep``) counts in no moment and gets 0. Returns
-    that are all the same give exactly 0.
+    There are no groups; a row without a score (``keep``) counts in no moment and gets 0, and there
+    is a warning if no row has one. Returns that are all the same give exactly 0.
 
     Peers: verl has these defaults. OpenRLHF ``ddof=0, eps=0.0, floor=1e-8``, and it discounts by
     steps that are not marked too.
@@ -147,7 +149,9 @@ def reinforce_plus_plus(
     returns = steps.returns(gamma)
     rows = returns.moments()
     steps.check(rows)
-    mean, scale = standard(name, rows, eps=eps, ddof=ddof, floor=floor, ranks=ranks)
+    mean, scale = standard(
+        name, rows, eps=eps, ddof=ddof, floor=floor, ranks=ranks, keep=steps.keep
+    )
     return Advantages(returns.tensor(steps.kind, shift=mean, scale=scale), steps.keep)
 
 
@@ -181,7 +185,8 @@ def reinforce_plus_plus_baseline(
 
     A group of one row gets 0 before whitening and a warning, or its reward with
     ``singleton="reward"``. A group whose rewards are all the same gets 0 before whitening. A row
-    without a score (``keep``) counts in no moment and gets 0.
+    without a score (``keep``) counts in no moment and gets 0, and there is a warning if no row has
+    one.
 
     Peers: verl has ``singleton="reward"``.
 
@@ -198,22 +203,24 @@ def reinforce_plus_plus_baseline(
         Advantages [N], on the device and in the type of ``rewards``.
 
     Raises:
-        ValueError: a kept reward is not finite, lengths disagree, an option is unknown, or fewer
-            than two steps are marked.
+        ValueError: a kept reward is not finite, shapes disagree, an option is unknown or out of
+            its range, or fewer than two steps of kept rows are marked.
 
     Source: Hu et al. 2025.
     """
     name = "reinforce_plus_plus_baseline"
-    batch = Outcomes(name, rewards, group, keep, ranks, {"lengths": mask.sum(dim=1)})
+    if mask.shape[:-1] != rewards.shape:
+        shapes = f"{[*rewards.shape]}, mask {[*mask.shape]}"
+        raise ValueError(f"{name}: rewards have the shape {shapes}; [N] and [N, T] are needed")
+    batch = Outcomes(name, rewards, group, keep, ranks, {"lengths": mask.bool().sum(dim=1)})
     values = batch.centered("group", singleton)
-    weight = batch.kept(batch.columns["lengths"])
-    count = weight.sum()
-    if count < 2:
-        number = "no step is marked" if count == 0 else "only one step is marked"
-        raise ValueError(f"{name}: {number}, whitening is undefined; mark the steps of more rows")
-    away = values - np.dot(weight, values) / count
-    variance = np.dot(weight, away * away) / (count - 1.0)
-    return batch.advantages(away / math.sqrt(variance + eps) if variance > 0.0 else 0.0 * away)
+    if not batch.keep.any():
+        return batch.advantages(values)
+    lengths = batch.kept(batch.columns["lengths"])
+    rows = torch.from_numpy(np.stack([lengths, values, np.zeros(len(batch))], axis=1))
+    # All ranks hold the rows of all.
+    mean, scale = standard(name, rows, eps=eps)
+    return batch.advantages((values - mean) * scale)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -222,6 +229,10 @@ class GeneralizedAdvantages(Advantages):
 
     returns: Float[Tensor, "n t"]
     """``A + V`` with A before whitening, TD(lambda); 0 where nothing is marked."""
+
+    def select(self, rows: Sequence[int] | slice | Tensor) -> Self:
+        """Those of some rows, and the returns of these."""
+        return replace(super().select(rows), returns=self.returns[rows])
 
 
 @method(
@@ -237,10 +248,10 @@ def gae(
     step_rewards: Float[Tensor, "n t"],
     values: Float[Tensor, "n t"],
     mask: Bool[Tensor, "n t"],
+    bootstrap: Float[Tensor, " n"] | None = None,
     *,
     gamma: float = 1.0,
     lam: float = 1.0,
-    bootstrap: Float[Tensor, " n"] | None = None,
     whiten: bool = True,
     keep: Bool[Tensor, " n"] | None = None,
     ranks: Ranks = None,
@@ -252,7 +263,8 @@ def gae(
     one-step TD at 0. Whitening is biased by an order of 1 over the number of marked steps.
 
     After a row's last marked step V is 0, as at the end of an episode, or ``bootstrap``. There are
-    no groups; a row without a score (``keep``) counts in no moment and gets 0.
+    no groups; a row without a score (``keep``) counts in no moment and gets 0, and there is a
+    warning if no row is left to whiten.
 
     Peers: verl's is the same. OpenRLHF takes values and rewards of steps that are not marked as 0
     and discounts by them, which differs where a row has holes; it whitens with the population's
@@ -262,10 +274,10 @@ def gae(
         step_rewards: R [N, T], any unit; read only where ``mask`` is.
         values: V [N, T] of the critic, in the unit of rewards; read only where ``mask`` is.
         mask: [N, T] steps that the policy chose.
+        bootstrap: [N] the critic's value of the state after the last marked step: of an episode
+            that was truncated, and 0 of one that ended. Of an estimator, a column of that name.
         gamma: discount for each marked step, in [0, 1].
         lam: in [0, 1].
-        bootstrap: [N] the critic's value of the state after the last marked step: of an episode
-            that was truncated, and 0 of one that ended.
         whiten: whether advantages get mean 0 and variance 1 over all marked steps.
         keep: [N] rows that have a score.
         ranks: processes that hold parts of the batch.
@@ -288,7 +300,9 @@ def gae(
     advantage = steps.gae(gamma, lam)
     rows = advantage.moments()
     steps.check(rows)
-    mean, scale = standard("gae", rows, ranks=ranks) if whiten else (0.0, 1.0)
+    mean, scale = (0.0, 1.0)
+    if whiten:
+        mean, scale = standard("gae", rows, ranks=ranks, keep=steps.keep)
     white = advantage.tensor(steps.kind, shift=mean, scale=scale)
     returns = advantage.tensor(steps.kind, plus=steps.values)
     return GeneralizedAdvantages(white, steps.keep, returns=returns)

@@ -16,7 +16,7 @@ from ...core.scores import Scores
 from ...ops.groups import Ids
 from ...ops.ranks import Ranks
 from .keyed import Keyed, keys_of
-from .outcomes import Outcomes
+from .outcomes import Outcomes, agreed
 from .spans import numbered
 
 Start: TypeAlias = Literal["zero", "first"]
@@ -118,7 +118,9 @@ class RoleBaseline(Keyed):
 
     **Unbiased**: a row's baseline holds rewards of earlier rows of its key only, which were played
     without it. (Rows of one game that share a key are not: the roles of a game need keys of their
-    own.) Rows without an advantage are dropped, which scales a mean over tokens or rows.
+    own.) Two options are not: ``start="first"`` makes a key's first reward its own baseline, so
+    the first row of each key says nothing; and ``drop_zero`` (the default) leaves rows without an
+    advantage out, so that a mean over tokens or rows is over a number that rewards decide.
 
     A group of one row is the usual case. Rewards of a role that are always the same give advantages
     that fall to 0 by the factor ``decay``. A row without a score neither reads nor writes.
@@ -132,11 +134,11 @@ class RoleBaseline(Keyed):
     Args:
         columns: what names a role: the columns of the game and of the role in it.
         decay: the share of the old baseline, between 0 and 1.
-        start: a new role's baseline: 0 as in the authors' code, or its first reward.
+        start: a new role's baseline: 0 as in the authors' code, or its first reward (biased).
         gamma: the discount from turn to turn, in (0, 1]: turn i of a player's n has
             ``A gamma^(n - 1 - i)``, as the weight of its tokens. Below 1 it needs the span
             ``"turn"``.
-        drop_zero: rows whose advantage is exactly 0 do not train.
+        drop_zero: rows whose advantage is exactly 0 do not train (biased where a mean is taken).
         ranks: processes that hold parts of the batch; a spec leaves it out.
 
     Raises:
@@ -167,7 +169,7 @@ class RoleBaseline(Keyed):
     def both(self, rollouts: Rollouts, scores: Scores) -> tuple[Advantages, dict[Hashable, Any]]:
         advantages, baselines = role_advantages(
             scores.total(),
-            keys_of("rae", rollouts, self.columns),
+            agreed(lambda: keys_of("rae", rollouts, self.columns), self.ranks),
             self.memory,
             keep=scores.scored,
             decay=self.decay,
@@ -179,7 +181,7 @@ class RoleBaseline(Keyed):
             if "turn" not in rollouts.spans:
                 raise MissingColumn("turn", needed_by="rae's gamma, a span", present=rollouts.spans)
             turns, mask = rollouts.spans["turn"], rollouts.action_mask
-            weight = turn_discounts(turns, mask, gamma=self.gamma)
+            weight = agreed(lambda: turn_discounts(turns, mask, gamma=self.gamma), self.ranks)
             advantages.weight = weight.to(advantages.values)
         return advantages, baselines
 

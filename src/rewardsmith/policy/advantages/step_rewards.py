@@ -55,20 +55,21 @@ class StepRewards:
         for name, factor in factors.items():
             if not 0.0 <= factor <= 1.0:
                 raise ValueError(f"{method}: {name} is {factor}, it must lie in [0, 1]")
-        everything = torch.ones(shape[0], dtype=torch.bool, device=rewards.device)
-        self.keep = everything if keep is None else keep.bool()
+        device = rewards.device
+        everything = torch.ones(shape[0], dtype=torch.bool, device=device)
+        self.keep = everything if keep is None else keep.to(device).bool()
         self.mask = mask.bool() if keep is None else mask.bool() & self.keep[:, None]
         self.rewards = rewards.detach()
         self.values = None if values is None else values.detach()
-        self.bootstrap = None if bootstrap is None else bootstrap.detach()
+        self.bootstrap = None if bootstrap is None else bootstrap.detach().to(device)
         wide = rewards.dtype if values is None else torch.promote_types(rewards.dtype, values.dtype)
         self.kind = torch.promote_types(wide, torch.float32)
         """The type of results."""
         self.method, self.ranks = method, ranks
 
-    def returns(self, gamma: float) -> Series:
-        """``G_t = R_t + gamma G_{t'}`` at marked steps."""
-        return reverse_scan(self.rewards, self.mask, gamma)
+    def returns(self, gamma: float, *, end: Tensor | None = None) -> Series:
+        """``G_t = R_t + gamma G_{t'}`` at marked steps; G is 0, or ``end`` [N], after the last."""
+        return reverse_scan(self.rewards, self.mask, gamma, end=end)
 
     def gae(self, gamma: float, lam: float) -> Series:
         """``A_t = R_t + gamma V_{t'} - V_t + gamma lam A_{t'}`` at marked steps."""
@@ -97,6 +98,12 @@ def check_finite(method: str, result: Tensor, ranks: Ranks, **given: tuple[Tenso
     # A sum is finite if all of it is, unless it overflows; that is found out below.
     if math.isfinite(float(summed(result.sum().double(), ranks))):
         return
+    lost = ~result.isfinite()
+    # Before any rank raises: one that is not there to be summed would keep the others waiting.
+    if not float(summed(lost.any().double(), ranks)):
+        return
+    if not bool(lost.any()):
+        raise ValueError(f"{method}: numbers of another rank are not finite")
     for name, (numbers, read) in given.items():
         broken = read & ~numbers.isfinite()
         if bool(broken.any()):
@@ -107,5 +114,5 @@ def check_finite(method: str, result: Tensor, ranks: Ranks, **given: tuple[Tenso
                 f"{method}: row {place[0]} has {number} in {name}{step}; "
                 "leave rows without a score out: keep=scores.scored"
             )
-    if float(summed((~result.isfinite()).any().double(), ranks)):
-        raise ValueError(f"{method}: numbers of another rank are not finite, or numbers overflow")
+    row = int(lost.nonzero()[0, 0])
+    raise ValueError(f"{method}: row {row} holds finite numbers, what they add up to overflows")

@@ -16,7 +16,7 @@ from ...core.rollouts import Rollouts
 from ...core.scores import Scores
 from ...ops.groups import Ids
 from ...ops.ranks import Ranks
-from .outcomes import Outcomes, Singleton
+from .outcomes import Outcomes, Singleton, agreed
 from .spans import numbered
 
 
@@ -67,7 +67,7 @@ def thought_advantages(
         mask: [N, T] the tokens that the policy chose; each lies in a step.
         alpha: r_c in a group that is always correct, in the unit of advantages; at least 0.
         keep: [N] rows that have a score.
-        threshold: a solution is correct if its reward is above this.
+        threshold: a solution is correct if its reward is above this, in the type of ``rewards``.
         eps: as in ``grpo``, like what follows.
         ddof: 1 for the sample's standard deviation, 0 for the population's.
         singleton: what a solution gets that is alone in its group.
@@ -86,17 +86,18 @@ def thought_advantages(
     """
     if not 0.0 <= alpha < float("inf"):
         raise ValueError(f"thought_level: alpha is {alpha}, it must be at least 0")
+    scored = mask.new_ones(len(mask)) if keep is None else keep
+    goes = agreed(lambda: _label_of_token(labels, steps, mask, scored), ranks)
     batch = Outcomes("thought_level", rewards, group, keep, ranks)
-    scored = torch.ones_like(rewards, dtype=torch.bool) if keep is None else keep
-    goes = _label_of_token(labels, steps, mask, scored)
-    right = batch.kept((batch.rewards > threshold).astype(np.float64))
+    right = batch.above(threshold).astype(np.float64)
     accuracy = batch.group_mean(right)
     centered = batch.centered("group", singleton)
     mean_accuracy = float(right.sum() / max(np.count_nonzero(batch.keep), 1))
     outcome = batch.advantages(batch.scaled(centered, "group", eps, ddof), accuracy=mean_accuracy)
-    paid = batch.advantages(alpha * accuracy[batch.index]).values[:, None]
+    paid = batch.column(alpha * accuracy[batch.index])[:, None]
     r_o = outcome.values[:, None]
-    wrong_thought = torch.where((rewards > threshold)[:, None], r_o - paid, 0.0)
+    correct = batch.column(right)[:, None] > 0.0
+    wrong_thought = torch.where(correct, r_o - paid, 0.0)
     values = torch.where(goes, r_o, wrong_thought)
     return Advantages(
         torch.where(mask & scored[:, None], values, 0.0), outcome.keep, metrics=outcome.metrics

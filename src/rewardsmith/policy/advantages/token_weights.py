@@ -17,7 +17,7 @@ from ...core.advantages import Advantages
 from ...core.catalog import Paper, method
 from ...ops.groups import Ids
 from ...ops.ranks import Ranks
-from .outcomes import Outcomes
+from .outcomes import Outcomes, agreed
 
 TokenWeight: TypeAlias = Callable[[Tensor], Tensor]
 """From an advantage [N] or [N, T] to one per token [N, T]. ``partial`` makes them:
@@ -93,19 +93,7 @@ def perplexity_weighted(
     """
     if not 0.0 <= alpha < math.inf:
         raise ValueError(f"perplexity_weighted: alpha is {alpha}, it must be at least 0")
-    spread = _by_token("perplexity_weighted", advantage, mask)
-    if logprob.shape != mask.shape:
-        raise ValueError(
-            f"perplexity_weighted: logprob has the shape {[*logprob.shape]}, "
-            f"the mask {[*mask.shape]}"
-        )
-    broken = mask & ~logprob.isfinite()
-    if bool(broken.any()):
-        row, token = broken.nonzero()[0].tolist()
-        raise ValueError(
-            f"perplexity_weighted: row {row}, token {token} has the log-probability "
-            f"{float(logprob[row, token])}; a token that was sampled has a finite one"
-        )
+    spread = agreed(lambda: _surprised(advantage, logprob, mask), ranks)
     length = mask.sum(dim=1)
     marked = torch.where(mask, logprob.detach().double(), 0.0)
     surprise = -marked.sum(dim=1) / length.clamp(min=1)
@@ -245,14 +233,30 @@ def _by_token(method: str, advantage: Tensor, mask: Tensor) -> Float[Tensor, "n 
     return torch.where(mask, wide, 0.0)
 
 
+def _surprised(advantage: Tensor, logprob: Tensor, mask: Tensor) -> Float[Tensor, "n t"]:
+    """Advantages at tokens, all of which have a log-probability."""
+    if logprob.shape != mask.shape:
+        raise ValueError(
+            f"perplexity_weighted: logprob has the shape {[*logprob.shape]}, "
+            f"the mask {[*mask.shape]}"
+        )
+    broken = mask & ~logprob.isfinite()
+    if bool(broken.any()):
+        row, token = broken.nonzero()[0].tolist()
+        raise ValueError(
+            f"perplexity_weighted: row {row}, token {token} has the log-probability "
+            f"{float(logprob[row, token])}; a token that was sampled has a finite one"
+        )
+    return _by_token("perplexity_weighted", advantage, mask)
+
+
 def _standardized(
     values: Float[Tensor, " n"], group: Ids, keep: Bool[Tensor, " n"], ranks: Ranks
 ) -> Float[Tensor, " n"]:
     """``(x - mean_g) / std_g``; 0 where the spread is that of rounding, and where not kept."""
     batch = Outcomes("perplexity_weighted", values, group, keep, ranks)
-    away = batch.deviations
-    variance = batch.groups.sum(away * away) / np.maximum(batch.count, 1.0)
+    variance = batch.squares / np.maximum(batch.count, 1.0)
     size = np.sqrt(batch.group_mean(batch.rewards**2))
     std = np.sqrt(variance)
-    z = away / np.where(std > 0.0, std, 1.0)[batch.index]
-    return batch.advantages(np.where((std > _RESIDUE * size)[batch.index], z, 0.0)).values
+    z = batch.deviations / np.where(std > 0.0, std, 1.0)[batch.index]
+    return batch.column(np.where((std > _RESIDUE * size)[batch.index], z, 0.0))

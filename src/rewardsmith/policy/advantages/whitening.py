@@ -1,9 +1,12 @@
 """Whitening: marked numbers with mean 0 and variance 1."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from ...core.warn import warn_caller
 from ...ops.ranks import Ranks, summed
 from ...ops.series import Series
 from .step_rewards import check_finite
@@ -30,7 +33,8 @@ def whiten(
 
     **Biased**, as an estimator's last step: the mean is a baseline that contains the step's own
     value, which is of the order of 1 over the number of marked steps, and the scale differs from
-    batch to batch. Values that are all the same give exactly 0.
+    batch to batch. Values that are all the same give exactly 0. No gradient flows through it: an
+    advantage is a number.
 
     Peers: verl has these defaults. OpenRLHF ``ddof=0, eps=0.0, floor=1e-8``. verl's
     ``shift_mean=False`` is ``shift=False``.
@@ -55,8 +59,10 @@ def whiten(
 
     Source: the normalization of advantages in OpenAI's Baselines (PPO), over tokens.
     """
-    if mask.shape != values.shape:
-        raise ValueError(f"{method}: values have the shape {[*values.shape]}, mask {[*mask.shape]}")
+    if values.ndim != 2 or mask.shape != values.shape:
+        shapes = f"{[*values.shape]}, mask {[*mask.shape]}"
+        raise ValueError(f"{method}: values have the shape {shapes}; both have to be [N, T]")
+    values, mask = values.detach(), mask.bool()
     series = Series(mask, values)
     rows = series.moments()
     check_finite(method, rows, ranks, values=(values, mask))
@@ -74,6 +80,7 @@ def standard(
     ddof: int = 1,
     floor: float = 0.0,
     ranks: Ranks = None,
+    keep: Bool[Tensor, " n"] | None = None,
 ) -> tuple[float, float]:
     """Mean of all marked steps, and the factor that brings them to variance 1.
 
@@ -84,24 +91,37 @@ def standard(
         ddof: likewise.
         floor: likewise.
         ranks: likewise.
+        keep: [N] the rows that have a score. If there are none on any rank, the factor is 0 and a
+            warning tells of it.
 
     Raises:
         ValueError: see :func:`whiten`.
     """
-    if not eps >= 0.0 or ddof not in (0, 1):
-        raise ValueError(
-            f"{method}: eps is {eps} and ddof {ddof}; at least 0, and 0 or 1 are valid"
-        )
+    if ddof not in (0, 1):
+        raise ValueError(f"{method}: ddof is {ddof}, it must be 0 or 1")
+    for name, least in {"eps": eps, "floor": floor}.items():
+        if not 0.0 <= least < math.inf:
+            raise ValueError(f"{method}: {name} is {least}, it must be finite and at least 0")
     number, middle, squares = rows.unbind(dim=1)
-    sums = summed(torch.stack([number.sum(), number @ middle]), ranks)
-    count, total = sums.tolist()
+    kept = rows.new_ones(()) if keep is None else keep.sum().to(rows)
+    count, total, some = summed(torch.stack([number.sum(), number @ middle, kept]), ranks).tolist()
+    if not some:
+        warn_caller(f"{method}: no row of the batch has a score (keep): nothing trains")
+        return 0.0, 0.0
     if count <= ddof:
         told = "no step is marked" if count == 0 else "only one step is marked"
         fix = "; mark more, or give ddof=0" if count else ""
         raise ValueError(f"{method}: {told}, whitening is undefined{fix}")
+    # Of many rows, the mean is rounded by more than equal values may differ from it: what it lacks
+    # is summed with the squares.
     mean = total / count
     away = middle - mean
-    variance = float(summed((squares + number * away * away).sum(), ranks)) / (count - ddof)
+    apart = torch.stack([number @ away, (squares + number * away * away).sum()])
+    lack, spread = summed(apart, ranks).tolist()
+    mean += lack / count
+    variance = (spread - lack * lack / count) / (count - ddof)
+    if not math.isfinite(variance):
+        raise ValueError(f"{method}: the variance of finite numbers overflows")
     if variance <= (_RESIDUE * mean) ** 2:
         return mean, 0.0
     return mean, max(variance + eps, floor) ** -0.5

@@ -119,13 +119,13 @@ class Aggregation:
         sums = torch.where(mask, loss, 0.0).sum(dim=1)
         if self.mode.endswith("-token-mean"):
             sums = sums / count.clamp(min=1.0)
-        if _DENOMINATORS[self.mode][0] == "tokens":
-            given, counted = self.tokens, count.sum()
+        by_token = "tokens" in _DENOMINATORS[self.mode]
+        given = self.tokens if by_token else self.sequences
+        if given is None and self.mode not in _SUMS:
+            counted = count.sum() if by_token else (count > 0).to(loss.dtype).sum()
+            mean = sums.sum() / counted.clamp(min=1.0)
         else:
-            given, counted = self.sequences, (count > 0).to(loss.dtype).sum()
-        if given is None:
-            given = 1.0 if self.mode in _SUMS else counted.clamp(min=1.0)
-        mean = sums.sum() / given
+            mean = sums.sum() / (given or 1.0)
         return mean if self.length is None else mean / self.length
 
 

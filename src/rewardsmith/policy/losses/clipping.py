@@ -1,5 +1,7 @@
 """PPO's clipped surrogate, with dual clip, and DAPO's setting of it."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -135,5 +137,5 @@ def bounds(
 
 def pair(clip: float | tuple[float, float]) -> tuple[float, float]:
     """Both ends: one number, of any kind, stands for two."""
-    low, high = clip if hasattr(clip, "__len__") else (clip, clip)
+    low, high = clip if isinstance(clip, Sequence) else (clip, clip)
     return float(low), float(high)

@@ -20,8 +20,8 @@ Bound: TypeAlias = float | Tensor
 Advantage: TypeAlias = Float[Tensor, " n"] | Float[Tensor, "n t"] | Advantages
 """One for each row or token; :class:`Advantages` bring their weights and the rows that train.
 
-Their ``weight`` is a part of the advantage: A is ``values * weight``, as in ``by_step``, so it
-moves a loss that is not linear in A otherwise than ``weight=`` does, which multiplies the loss.
+Their ``weight`` is a part of the advantage: A is ``values * weight``, as in ``by_step``. The
+``weight=`` of a loss multiplies the loss; the two agree where that is proportional to A.
 """
 
 Weight: TypeAlias = Float[Tensor, "n t"] | Float[Tensor, "n 1"]

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardsmith.policy.imitation import MetaWeight, meta_gradient
+from rewardsmith.policy.weights.imitation import MetaWeight, meta_gradient
 
 
 class Bowls:
@@ -149,6 +149,14 @@ def test_a_resumed_run_has_the_same_weight_to_the_last_digit():
         whole.observe(step)
         other.observe(step)
     assert other.weights() == whole.weights() != {"rl": 0.2, "sft": 0.8}
+
+
+@pytest.mark.parametrize("mu", [7.0, 0.96, math.nan])
+def test_a_state_outside_the_bounds_is_refused(mu):
+    weight = MetaWeight(1.0)
+    with pytest.raises(ValueError, match=rf"amft: mu of the state is {mu}, not within"):
+        weight.load({**weight.state(), "mu": mu})
+    assert weight.weights()["sft"] == 0.8
 
 
 def test_the_warning_about_the_source_is_where_users_read():

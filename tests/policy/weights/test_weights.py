@@ -98,6 +98,36 @@ def test_one_that_still_climbs_near_its_best_is_not_done():
     assert apart == {"still": 1.0, "climbs": 1.0}
 
 
+def test_one_that_swings_near_its_best_is_not_done():
+    # x of the last four is 0.049, 0, 0, 0.049: below 0.05, without a slope, spread by 0.0245.
+    swings = [0.0, 0.5, 0.9, 0.951, 0.951, 1.0, 1.0, 0.951]
+    series = {"swings": swings, "constant": [0.7] * 8}
+    for noise, done in ((0.02, False), (0.03, True)):
+        weights = fed(ConvergenceWeights(series, noise=noise, **QUICK), series)
+        assert (weights["swings"] == weights["constant"]) is done
+
+
+def test_a_temperature_near_0_gives_all_to_the_highest_score():
+    series = {"slow": [0.1 + 0.001 * i for i in range(15)], "wild": [0.1, 0.9, 0.15] * 5}
+    weights = fed(ConvergenceWeights(series, temperature=1e-310, **QUICK), series)
+    assert weights == {"slow": 0.0, "wild": 2.0}
+
+
+def test_a_mean_that_float32_rounds_past_its_bound_is_on_it():
+    rounded = float(np.float32(0.1))
+    assert rounded > 0.1
+    options = {"best": {"a": 0.1}, **QUICK}
+    ours, exact = ConvergenceWeights("ab", **options), ConvergenceWeights("ab", **options)
+    fed(ours, {"a": [0.02] * 4 + [rounded] * 5, "b": noise(0, 9)})
+    fed(exact, {"a": [0.02] * 4 + [0.1] * 5, "b": noise(0, 9)})
+    assert ours.state() == exact.state()
+    below = SoftmaxWeights("ab")
+    below.observe({"a": 1.0000001, "b": -1e-9})
+    clear = SoftmaxWeights("ab")
+    clear.observe({"a": 1.0, "b": 0.0})
+    assert below.state() == clear.state()
+
+
 def test_a_great_temperature_and_a_lone_objective_leave_weights_at_1():
     series = {"a": noise(0), "b": [0.5] * 12}
     hot = fed(ConvergenceWeights(series, temperature=1e12, **QUICK), series)
@@ -131,6 +161,8 @@ def test_a_step_with_nan_is_left_out_and_told_of():
         ({"best": {"aa": 1.0}}, "recap: unknown name 'aa'"),
         ({"short": 1}, "recap: short is 1 and long 50"),
         ({"short": 60}, "recap: short is 60 and long 50"),
+        ({"short": 2.5}, r"recap: short is 2\.5, it must be a whole number from 1"),
+        ({"long": 50.0}, r"recap: long is 50\.0, it must be a whole number"),
         ({"temperature": 0.0}, r"recap: temperature is 0\.0, it must be positive"),
         ({"noise": math.nan}, "recap: noise is nan"),
         ({"inertia": 1.0}, r"recap: inertia is 1\.0, from 0 to below 1"),
@@ -213,7 +245,8 @@ def test_a_domain_outside_the_memory_keeps_its_share():
 
 def test_temperatures_far_out_are_uniform_and_the_furthest_behind():
     step = {"a": 0.3, "b": 0.2, "c": 0.9}
-    for temperature, expected in ((1e9, [1 / 3] * 3), (1e-4, [0.0, 1.0, 0.0])):
+    cold = [0.0, 1.0, 0.0]
+    for temperature, expected in ((1e9, [1 / 3] * 3), (1e-4, cold), (1e-310, cold)):
         weights = SoftmaxWeights("abc", temperature=temperature)
         weights.observe(step)
         assert list(weights.weights().values()) == pytest.approx(expected, abs=1e-8)
@@ -231,6 +264,7 @@ def test_shortfalls_that_are_the_same_share_alike_also_above_the_target():
         ({"target": 1.2}, r"rulereasoner: target is 1\.2, it must be from 0 to 1"),
         ({"temperature": 0.0}, r"rulereasoner: temperature is 0\.0"),
         ({"memory": 0}, "rulereasoner: memory is 0"),
+        ({"memory": 2.5}, r"rulereasoner: memory is 2\.5, it must be a whole number from 1"),
         ({"floor": 0.5}, r"floor is 0\.5; 2 domains leave room for less than 0\.5"),
         ({"floor": -0.1}, r"rulereasoner: floor is -0\.1"),
         ({"decay": "linear"}, "rulereasoner: decay is 'linear', not harmonic or geometric"),
@@ -284,6 +318,32 @@ def test_names_and_states_of_others_are_refused(kind):
     del state["recent"]
     with pytest.raises(ValueError, match="the state has no 'recent'"):
         kind("ab").load(state)
+
+
+def test_a_state_of_another_kind_is_refused():
+    with pytest.raises(
+        ValueError, match="rulereasoner: the state is of recap, not of rulereasoner"
+    ):
+        SoftmaxWeights("ab").load(ConvergenceWeights("ab").state())
+
+
+@pytest.mark.parametrize("kind", [ConvergenceWeights, SoftmaxWeights])
+@pytest.mark.parametrize(
+    ("place", "junk", "message"),
+    [
+        ("weights", {"a": 1.0}, "the state has the weights {'a': 1.0}"),
+        ("weights", {"a": 1.0, "b": -0.5}, "the state has the weights"),
+        ("weights", {"a": 1.0, "b": math.nan}, "the state has the weights"),
+        ("recent", [{"a": 0.5, "b": math.inf}], "'recent' of the state has a number that is not"),
+        ("recent", {"a": [0.5, math.nan], "b": []}, "'recent' of the state has a number"),
+    ],
+)
+def test_a_state_with_a_bad_number_is_refused_and_nothing_is_loaded(kind, place, junk, message):
+    weights = kind("ab")
+    before = weights.state()
+    with pytest.raises(ValueError, match=message):
+        weights.load({**before, place: junk})
+    assert weights.state() == before
 
 
 @pytest.mark.parametrize("kind", [ConvergenceWeights, SoftmaxWeights])

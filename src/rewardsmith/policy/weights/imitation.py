@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..core.catalog import Paper, method
-from ..core.warn import warn_caller
-from .weights import Weights
+from ...core.catalog import Paper, method
+from ...core.warn import warn_caller
+from .base import Weights
 
 Leaning: TypeAlias = Literal["imitate", "explore"]
 
@@ -103,6 +103,10 @@ class MetaWeight(Weights):
         moved = self.entropy_rate * (self.target_entropy - means["entropy"])
         moved -= self.rate * means.get("meta_gradient", 0.0)
         self._mu = min(max(self._mu + moved, self.within[0]), self.within[1])
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        if not self.within[0] <= state["mu"] <= self.within[1]:
+            raise ValueError(f"amft: mu of the state is {state['mu']}, not within {self.within}")
 
     def weights(self) -> dict[str, float]:
         """``{"rl": 1 - mu, "sft": mu}``."""
