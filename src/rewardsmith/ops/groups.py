@@ -17,7 +17,7 @@ _PLAIN = frozenset({str, int, bytes})
 
 
 class Groups:
-    """Rows that share an id, numbered in the order in which the ids appear.
+    """Rows that share an id.
 
     Sums take one pass whatever the ids are: strings, sparse numbers, groups of unequal size, rows
     of a group that lie apart. Nothing is allocated by the size of an id.
@@ -32,22 +32,27 @@ class Groups:
     """
 
     def __init__(self, ids: Ids, method: str = "Groups") -> None:
+        if isinstance(ids, Tensor):
+            ids = ids.numpy(force=True)
+        if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.ndim == 1:
+            # Sorted, numbers take as long whether they are near to each other or far apart.
+            found, index = np.unique(ids, return_inverse=True)
+            self.ids: list[Any] = found.tolist()
+            """The id of each group."""
+            self.index: Int64[np.ndarray, " n"] = index.astype(np.int64, copy=False)
+            """[N] the number of each row's group."""
+            return
         plain = listed(ids, method)
         try:
-            seen = dict.fromkeys(plain)
+            self.ids = list(dict.fromkeys(plain))
         except TypeError as error:
             raise _odd(method, str(error)) from None
-        self.ids: list[Any] = list(seen)
-        """The id of each group."""
         if not _PLAIN.issuperset(map(type, self.ids)):
             for i in self.ids:
                 if isinstance(i, Tensor) or i != i:
                     raise _odd(method, f"one is {reprlib.repr(i)}")
         number = {i: k for k, i in enumerate(self.ids)}
-        self.index: Int64[np.ndarray, " n"] = np.fromiter(
-            map(number.__getitem__, plain), np.int64, len(plain)
-        )
-        """[N] the number of each row's group."""
+        self.index = np.fromiter(map(number.__getitem__, plain), np.int64, len(plain))
 
     def __len__(self) -> int:
         return len(self.ids)

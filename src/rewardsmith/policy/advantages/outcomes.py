@@ -9,7 +9,7 @@ import itertools
 import math
 import reprlib
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -63,13 +63,15 @@ class Outcomes:
         self.method, self._like, self._whole = method, rewards, whole
         self._own, self._starts = slice(None), [0]
 
-        def local() -> tuple[Sequence[Hashable], np.ndarray | None, dict[str, np.ndarray]]:
+        def local() -> tuple[Ids, np.ndarray | None, dict[str, np.ndarray]]:
             numbers = {"rewards": _host(_one_each(method, rewards))}
             for name, column in (columns or {}).items():
                 numbers[name] = _host(column)
             n = len(numbers["rewards"])
             kept = None if keep is None else flags(method, "keep", keep, n, "rewards")
-            ids = [0] * n if whole else listed(group, method)
+            ids: Ids = [0] * n if whole else group
+            if ranks is not None or not isinstance(ids, Tensor | np.ndarray):
+                ids = listed(ids, method)
             if len(ids) != n:
                 raise ValueError(f"{method}: {n} rewards, group has {len(ids)} rows")
             for name, values in numbers.items():
