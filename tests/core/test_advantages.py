@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 
@@ -40,6 +42,13 @@ def test_what_trains_is_finite(value, dtype):
     with pytest.raises(ValueError, match="row 2 trains"):
         Advantages(torch.tensor([[1.0, 1.0], [1.0, value], [value, 0.0]], dtype=dtype), KEEP)
     Advantages(torch.tensor([1.0, value, 2.0], dtype=dtype), KEEP)
+
+
+def test_values_may_carry_a_gradient_without_a_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for shape in (2, (2, 3)):
+            Advantages(torch.ones(shape, requires_grad=True), torch.ones(2, dtype=torch.bool))
 
 
 def test_a_sum_that_overflows_is_no_fault():

@@ -75,4 +75,4 @@ def _finite(values: Tensor) -> bool:
         # For N numbers, NumPy is done when an operation of torch begins.
         return bool(np.isfinite(values.numpy(force=True)).all())
     # A sum is finite if all of it is; where it overflows, the slow way finds nothing.
-    return math.isfinite(float(values.sum()))
+    return math.isfinite(float(values.detach().sum()))
