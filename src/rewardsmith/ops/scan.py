@@ -8,7 +8,7 @@ There are two ways with the same results; :func:`how` forces one. The torch way 
 device and has no Python loop over T. The compiled way needs numba (the extra ``fast``), runs on
 the host row by row, and lets no gradient through. Its first call in a process takes about 0.7
 seconds (1.2 the first time after installation: what is compiled is kept on disk), so ``"auto"``
-takes it only from 2^20 numbers on, where it saves about 20 ms a call.
+takes it only from 2^20 numbers on, where it saves tens of milliseconds a call.
 """
 
 from collections.abc import Iterator

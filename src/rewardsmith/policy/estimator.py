@@ -117,9 +117,9 @@ class Estimated(Estimator):
     def _lengths(self, rollouts: Rollouts) -> Any:
         if "lengths" in rollouts.rows:
             return _tensor(rollouts.rows["lengths"])
-        if rollouts.n_steps == 1 and self.inputs["lengths"] is None:
-            return None
         if rollouts.n_steps == 1:
+            if self.inputs["lengths"] is None:
+                return None
             raise ValueError(
                 f"{self.name} needs the lengths of answers, and these rollouts have one step each; "
                 "give them a column `lengths`, in tokens"

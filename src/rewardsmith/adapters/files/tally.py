@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...core.execution import CACHED, RAN, TWIN
+from ...ops.pass_at_k import pass_at_k_rate
 
 _EDGES = np.geomspace(1e-7, 1e4, 11 * 50 + 1)
 """Latencies are counted in bins 4.7 % wide, so that memory does not grow with rows."""
@@ -82,8 +83,7 @@ class Part:
         if not enough.any():
             return None
         pairs, counts = np.unique(np.stack([n, c])[:, enough], axis=1, return_counts=True)
-        missed = [_none_of(int(n), int(c), k) for n, c in pairs.T]
-        return 1.0 - float(np.dot(missed, counts) / counts.sum())
+        return float(np.dot(pass_at_k_rate(pairs[0], pairs[1], k), counts) / counts.sum())
 
     def _groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many rows of each group were scored, and how many of them are 1."""
@@ -157,8 +157,3 @@ def _runs(groups: NDArray[np.uint64], values: NDArray[np.float64]) -> NDArray[np
 
 def _numbers(table: pa.Table, name: str) -> NDArray[Any] | None:
     return table[name].to_numpy() if name in table.column_names else None
-
-
-def _none_of(n: int, c: int, k: int) -> float:
-    """The probability that none of k rows drawn without putting back is one of the c."""
-    return math.comb(n - c, k) / math.comb(n, k)

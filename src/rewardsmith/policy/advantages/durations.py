@@ -162,7 +162,7 @@ def completion_shares(
 
 @method(
     "duration_weight",
-    kind="advantage",
+    kind="credit",
     seed=102,
     paper=Paper(
         "2509.01684", "Reinforcement Learning for Machine Learning Engineering Agents", 2025
