@@ -29,6 +29,7 @@ KINDS = (
     "advantage",
     "loss",
     "sampler",
+    "relabel",
     "search",
     "design",
     "audit",

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float32, Int8, Int64
 from torch import Tensor
 
+from .columns import taken
 from .errors import ScoreError
 from .outcome import Status
 from .rollouts import Rollouts
@@ -208,6 +209,21 @@ class Scores:
         worst_last = sorted(self.errors, key=lambda i: (int(self.status[i]), -i))
         errors = {int(row[i]): self.errors[i] for i in worst_last}
         return Scores.dense(values, at, status, errors=errors)
+
+    def select(self, index: Sequence[int] | Tensor) -> "Scores":
+        """The rows at ``index`` (int64 indices or a bool mask), in that order, of every part."""
+        index = torch.as_tensor(index)
+        index = index.nonzero().flatten() if index.dtype == torch.bool else index.long()
+        rows = enumerate(index.tolist())
+        return Scores(
+            self.values[index],
+            self.status[index],
+            at=None if self.at is None else self.at[index],
+            failed_at=None if self.failed_at is None else self.failed_at[index],
+            errors={new: self.errors[old] for new, old in rows if old in self.errors},
+            parts={name: part.select(index) for name, part in self.parts.items()},
+            info={name: taken(column, index) for name, column in self.info.items()},
+        )
 
     def __repr__(self) -> str:
         counts = {s.name.lower(): int((self.status == s).sum()) for s in Status}

@@ -22,10 +22,11 @@ from .node import Node, parameters
 from .reference import Reference, resolve
 from .reward import Reward
 
-TOP_LEVEL = ("columns", "reward")
+TRAINING = ("advantage", "loss", "sampler", "relabel")
+"""The keys of a ``reward.yaml`` that only a trainer of ours reads; each names a method of its own
+kind. What else reads the file checks the names and scores without them."""
+TOP_LEVEL = ("columns", "reward", *TRAINING)
 """The keys of a ``reward.yaml``."""
-PLANNED = ("advantage", "sampler", "relabel")
-"""Those that are kept free; nothing reads them yet, and what nobody reads must not be accepted."""
 
 
 def load(path: str | PathLike[str]) -> Reward:
@@ -64,14 +65,39 @@ def _reward_of(document: Document, base: Path | None = None) -> Reward:
         found = f", this has {', '.join(map(repr, data))}" if isinstance(data, Mapping) else ""
         raise document.error(f"a reward spec is a mapping with the key 'reward'{found}", ())
     for key in data:
-        if key in PLANNED:
-            raise document.error(f"{key!r} is not supported yet; leave it out", (key,))
         if key not in TOP_LEVEL:
             raise document.error(f"unknown key {key!r}{nearest(str(key), TOP_LEVEL)}", (key,))
+        if key in TRAINING:
+            named(data[key], document, (key,), key)
     node = build(data["reward"], document, ("reward",), base=base)
     if not isinstance(node, Reward):
         raise document.error(f"{node.method_name!r} is a {_base(node)}, not a reward", ("reward",))
     return node
+
+
+def training(path: str | PathLike[str]) -> list[str]:
+    """The keys of a ``reward.yaml`` that only a trainer of ours reads."""
+    data = read_document(path).data
+    return [key for key in TRAINING if isinstance(data, Mapping) and key in data]
+
+
+def named(data: Any, document: Document, place: Place, kind: str) -> tuple[str, dict[str, Any]]:
+    """One ``name: arguments``, or a bare name, of a method of that kind.
+
+    Raises:
+        SpecError: it is something else, with the place and the nearest valid name.
+    """
+    data = {data: None} if isinstance(data, str) else data
+    if not isinstance(data, Mapping) or len(data) != 1:
+        raise document.error(f"{kind} is one `name: arguments`, this is {_brief(data)}", place)
+    ((name, arguments),) = data.items()
+    known = [entry.name for entry in methods() if entry.kind == kind]
+    if name not in known:
+        raise document.error(f"unknown {kind} {name!r}{nearest(str(name), known)}", (*place, name))
+    if arguments is not None and not isinstance(arguments, Mapping):
+        told = f"arguments of {name} are a mapping, this is {_brief(arguments)}"
+        raise document.error(told, (*place, name))
+    return str(name), dict(arguments or {})
 
 
 def build(data: Any, document: Document, place: Place = (), *, base: Path | None = None) -> Node:

@@ -7,7 +7,7 @@ keywords are options. So one function serves a tree, a trainer's own tensors, an
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from ..core.catalog import find, methods, nearest
 from ..core.combination import dense_view
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores
+from .options import check_options
 
 AdvantageFunction = Callable[..., Advantages]
 
@@ -60,20 +61,11 @@ class Estimated(Estimator):
         self.name: str = getattr(function, "method_name", function.__name__)
         given = inspect.signature(function).parameters.values()
         self.inputs = {p.name: p.default for p in given if p.kind is p.POSITIONAL_OR_KEYWORD}
-        known = [p.name for p in given if p.kind is p.KEYWORD_ONLY]
-        if "keep" not in known:
+        if not any(p.name == "keep" and p.kind is p.KEYWORD_ONLY for p in given):
             raise ValueError(
                 f"{self.name} has no keyword `keep`, and so cannot leave rows without a score out"
             )
-        hints = _hints(function)
-        for name, value in self.options.items():
-            if name not in known or name == "keep":
-                valid = [option for option in known if option != "keep"]
-                raise ValueError(f"{self.name} has no option {name!r}{nearest(name, valid)}")
-            hint = hints.get(name)
-            if get_origin(hint) is Literal and value not in get_args(hint):
-                choice = ", ".join(map(str, get_args(hint)))
-                raise ValueError(f"{self.name}: {name} is {value!r}, not one of {choice}")
+        check_options(self.name, function, self.options, ("keep",))
 
     def forward(self, rollouts: Rollouts, scores: Scores) -> Advantages:
         given = [self._input(name, rollouts, scores) for name in self.inputs]
@@ -144,14 +136,6 @@ def estimator(name: str, **options: Any) -> Estimator:
     found = find(name)
     made: Estimator = found(**options) if isinstance(found, type) else Estimated(found, options)
     return made
-
-
-def _hints(function: AdvantageFunction) -> Mapping[str, Any]:
-    """The types of its arguments; none where one cannot be found, as under TYPE_CHECKING."""
-    try:
-        return get_type_hints(function)
-    except NameError:
-        return {}
 
 
 def _tensor(column: Any) -> Any:

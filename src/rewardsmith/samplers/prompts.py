@@ -46,6 +46,8 @@ class PromptSampler(Sampler):
     were selected."""
     temperature: float | None = None
     """The temperature to generate with; None for the trainer's own."""
+    generates: bool = False
+    """Whether it makes the answers as well, by ``generate``."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -70,6 +72,12 @@ class PromptSampler(Sampler):
                 f"remembers is of {self.size}: give the same data, or a fresh sampler"
             )
         self.size = len(pool)
+
+    def reseed(self, seed: int) -> None:
+        """Mix the seed of a training run into the sampler's own, and into those of its children."""
+        for _, node in self.walk():
+            if isinstance(node, PromptSampler):
+                node._generator = np.random.default_rng([node.seed, seed])
 
     def begin(self) -> None:
         """A new batch begins: every row may be proposed again."""
@@ -104,6 +112,10 @@ class PromptSampler(Sampler):
     def select(self, rollouts: Rollouts, scores: Scores) -> Bool[Tensor, " n"]:
         """The rows that may train [N]; all of a group or none. Here all."""
         return torch.ones(len(rollouts), dtype=torch.bool)
+
+    def why(self) -> str:
+        """What a trainer tells a user whose groups were not selected."""
+        return "this sampler selects all of them"
 
     def free(self) -> Bool[np.ndarray, " p"]:
         """The rows of the pool that this batch has not had [P]."""

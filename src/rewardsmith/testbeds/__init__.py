@@ -11,6 +11,7 @@ __all__ = [
     "EnumerableLM",
     "Gridworld",
     "HorizonValues",
+    "PassRates",
     "TabularMDP",
     "Tomato",
     "TomatoEnv",
@@ -36,6 +37,7 @@ __all__ = [
 _HOMES = {
     "EnumerableLM": "language",
     "Gridworld": "gridworld",
+    "PassRates": "pass_rates",
     "Tomato": "tomato",
     "TomatoEnv": "tomato_env",
     "gridworld_mdp": "gridworld",
@@ -45,6 +47,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from .gridworld import Gridworld, gridworld_mdp
     from .language import EnumerableLM
+    from .pass_rates import PassRates
     from .tabular import (
         HorizonValues,
         TabularMDP,

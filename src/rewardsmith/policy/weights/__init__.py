@@ -1,6 +1,6 @@
-"""Weights that move, of objectives, domains and imitation.
+"""Weights that move, of objectives and of imitation.
 
-Names load on first use.
+What they have in common is :mod:`rewardsmith.ops.weights`. Names load on first use.
 """
 
 from importlib import import_module
@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "ConvergenceWeights": "convergence",
     "MetaWeight": "imitation",
-    "SoftmaxWeights": "shortfall",
-    "Weights": "base",
     "meta_gradient": "imitation",
 }
 
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
-    from .base import Weights as Weights
     from .convergence import ConvergenceWeights as ConvergenceWeights
     from .imitation import MetaWeight as MetaWeight
     from .imitation import meta_gradient as meta_gradient
-    from .shortfall import SoftmaxWeights as SoftmaxWeights
 
 
 def __getattr__(name: str) -> Any:

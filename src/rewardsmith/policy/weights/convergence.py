@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from ...core.catalog import Paper, method
 from ...core.warn import warn_caller
-from .base import ROUNDING, Weights, softmax
+from ...ops.weights import ROUNDING, Weights, softmax
 
 
 @method(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...core.catalog import Paper, method
 from ...core.warn import warn_caller
-from .base import Weights
+from ...ops.weights import Weights
 
 Leaning: TypeAlias = Literal["imitate", "explore"]
 

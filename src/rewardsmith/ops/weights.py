@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from ...core.catalog import nearest
+from ..core.catalog import nearest
 
 ROUNDING = 1e-6
 """A mean in float32 may pass its bound by so much."""

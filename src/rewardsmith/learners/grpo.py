@@ -1,0 +1,572 @@
+"""TRL's GRPO trainer, with any reward, estimator, loss, sampler and relabelling of ours.
+
+>>> trainer = GRPOTrainer(model, "reward.yaml", args=config, train_dataset=data)  # doctest: +SKIP
+
+TRL generates, pads, computes log-probabilities, steps, logs and saves. What is replaced is what is
+between: which prompts are generated for, what an answer is worth, which advantages follow, and
+which loss descends them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import trl
+from torch import Tensor, distributed
+
+from ..adapters.scorer import execution
+from ..core.advantages import Advantages
+from ..core.bases import Estimator, Relabel
+from ..core.execution import current, using
+from ..core.reward import Reward
+from ..core.rollouts import Rollouts
+from ..core.scores import Missing, Scores, as_missing
+from ..ops.ranks import Ranks
+from ..policy.estimator import estimator
+from ..policy.kl import kl_loss
+from ..policy.losses.aggregation import Aggregation
+from ..policy.losses.elastic import group_variance
+from ..policy.objective import Objective
+from ..samplers.guided_retry import GuidedRetry
+from ..samplers.prompts import PromptSampler, Shuffled
+from .checks import check_columns, check_data, refuse_unread
+from .generations import Batch, fitted, own_rows, rollouts_of, together, trained, with_retries
+from .recipe import Recipe, read_recipe
+from .scoring import Scoring, told_of
+
+STATE = "rewardsmith_{rank}.pt"
+"""What is saved in a checkpoint, one file for each process."""
+_TOKEN_COLUMNS = ("logprob", "entropy", "ref_logprob")
+"""Columns by token that cost a pass of the model, and are made where something reads them."""
+_OWN = ("prompt", "completion", "completion_ids", "token", *_TOKEN_COLUMNS)
+"""Columns that the trainer makes."""
+
+
+class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
+    """TRL's ``GRPOTrainer`` that trains with a whole ``reward.yaml``.
+
+    Every generated batch runs through
+
+        propose prompts -> generate -> relabel -> score -> observe, select (again, where the sampler
+        wants more) -> learn -> advantages -> loss
+
+    The reward sees rollouts of tokens, with the data set's columns and ``prompt``, ``completion``,
+    ``completion_ids``, ``token``, and where it needs them ``logprob``, ``entropy`` and
+    ``ref_logprob`` (the latter with ``beta`` > 0). A reward that learns is updated once for each
+    batch that is trained on (``rs.learn``), and never in evaluation; an estimator or sampler that
+    remembers likewise. Estimators see the groups of all ranks, on each rank.
+
+    Prompts come from the sampler and not from TRL's data loader. With a checkpoint everything is
+    saved: the reward, the estimator, the sampler, and the answers of a batch that is not trained on
+    to its end; a run that is resumed goes on as if nothing had happened.
+
+    In evaluation rewards are only measured; its loss is TRL's own and says little.
+
+    Args:
+        model: as TRL's, like all further keywords.
+        reward: the reward, or the path of a ``reward.yaml``, whose ``advantage``, ``loss``,
+            ``sampler`` and ``relabel`` are read as well. What is given here goes before.
+        args: TRL's ``GRPOConfig``.
+        train_dataset: rows with a ``prompt``; of a known length.
+        advantage: default ``grpo`` with TRL's ``scale_rewards``.
+        loss: default TRL's own, by ``loss_type``.
+        sampler: default :class:`~rewardsmith.samplers.prompts.Shuffled`. The run's seed is mixed
+            into its own.
+        relabel: what changes answers before they are scored.
+        columns: our names of columns: those of the data set.
+        missing: what a row without a score gets: it does not train (default); ``"raise"``; a
+            number.
+        executor: what runs rows of rules: ``"processes"``, or ``"inline"`` where nothing can hang.
+        workers: how many processes.
+        timeout: seconds that a row may take in one; None for no end.
+
+    Raises:
+        SpecError: the file is wrong, or the reward compares rows with a whole data set.
+        MissingColumn: the reward or the estimator needs a column that is not there.
+        ValueError: the data set is smaller than a batch or has no length, or an option of TRL's
+            would not be read. While training: the sampler's rounds give too few groups.
+
+    Warns:
+        UserWarning: as the parts do.
+    """
+
+    num_generations: int
+
+    def __init__(
+        self,
+        model: Any,
+        reward: Reward | str | PathLike[str],
+        *,
+        args: Any,
+        train_dataset: Any,
+        advantage: Estimator | None = None,
+        loss: Objective | None = None,
+        sampler: PromptSampler | None = None,
+        relabel: Relabel | None = None,
+        columns: Mapping[str, str] | None = None,
+        missing: Missing = "missing",
+        executor: Literal["processes", "inline"] = "processes",
+        workers: int = 2,
+        timeout: float | None = 10.0,
+        **others: Any,
+    ) -> None:
+        recipe = Recipe(reward) if isinstance(reward, Reward) else read_recipe(reward)
+        advantage = advantage or recipe.advantage
+        self.loss = loss or recipe.loss
+        refuse_unread(args, loss=self.loss is not None, advantage=advantage is not None)
+        self.advantage = advantage or estimator("grpo", scale=str(args.scale_rewards), eps=1e-4)
+        self.sampler = sampler or recipe.sampler or Shuffled()
+        self.relabel = relabel or recipe.relabel
+        self.columns = {**recipe.columns, **(columns or {})}
+        run_by = execution(recipe.reward, executor, workers, timeout)
+        self.scoring = Scoring(recipe.reward, as_missing(missing), run_by)
+        super().__init__(
+            model=model, reward_funcs=[_total], args=args, train_dataset=train_dataset, **others
+        )
+        check_data(train_dataset, args.generation_batch_size // self.num_generations)
+        check_columns(self.reward, self.advantage, self._columns(train_dataset[0]))
+        self._by_token_read = [
+            name
+            for name in _TOKEN_COLUMNS
+            if name in {*self.reward.needs, *getattr(self.advantage, "inputs", ())}
+        ]
+        self.sampler.over(train_dataset)
+        self.sampler.reseed(args.seed)
+        self._rows: list[dict[str, Any]] = []
+        self._group_size = 1
+        self._temperature: float | None = None
+        self._generated: tuple[Any, Any] = ([], None)
+        self._found: tuple[Rollouts, Scores] | None = None
+
+    @property
+    def reward(self) -> Reward:
+        """What scores."""
+        return self.scoring.reward
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that train together."""
+        many = distributed.is_available() and distributed.is_initialized()
+        return distributed.group.WORLD if many and distributed.get_world_size() > 1 else None
+
+    # --- a batch ----------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if not self.model.training:
+            self._rows, self._group_size = inputs, self.num_generations_eval
+            return super()._generate_and_score_completions(inputs)  # type: ignore[no-any-return]
+        wanted = len(inputs) * self.accelerator.num_processes // self.num_generations
+        self.sampler.begin()
+        rounds: list[Batch] = []
+        selected: list[Tensor] = []
+        groups = 0
+        while groups < wanted and len(rounds) < self.sampler.rounds:
+            batch = self._round(self.sampler.propose(wanted - groups))
+            self._note("sampler", self.sampler.observe(batch.rollouts, batch.scores))
+            selected.append(self.sampler.select(batch.rollouts, batch.scores))
+            groups += len(batch.rollouts.group[selected[-1]].unique())
+            rounds.append(batch)
+        self._note("sampler", {"rounds": len(rounds), "groups_selected": groups})
+        batch = self._assembled(rounds, selected, wanted)
+        if isinstance(self.sampler, GuidedRetry):
+            batch = self._retried(batch, self.sampler)
+        return self._finished(batch)
+
+    def _round(self, prompts: list[int]) -> Batch:
+        """A group of answers for each of these rows of the data set."""
+        world = self.accelerator.num_processes
+        whole = world // math.gcd(self.num_generations, world)
+        if len(prompts) % whole:
+            # Every rank has as many rows.
+            prompts = prompts + self.sampler.propose(-len(prompts) % whole)
+        rows = [dict(self.train_dataset[i]) for i in prompts for _ in range(self.num_generations)]
+        batch = self._answered(rows, self.num_generations)
+        batch.rollouts.rows["prompt_id"] = [i for i in prompts for _ in range(self.num_generations)]
+        return batch
+
+    def _answered(self, rows: list[dict[str, Any]], size: int) -> Batch:
+        """An answer for each row, scored; ``size`` neighbors are a group."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        # All ranks have as many rows; nobody reads those that are asked beside.
+        filled = rows + rows[:1] * (-len(rows) % world)
+        here = len(filled) // world
+        self._rows, self._group_size = filled[here * rank : here * (rank + 1)], size
+        usual, self.num_generations = self.num_generations, size
+        try:
+            output = super()._generate_and_score_completions(self._rows)
+        finally:
+            self.num_generations = usual
+        assert self._found is not None  # by _calculate_rewards, which that calls
+        return Batch(output, *self._found)
+
+    def _assembled(self, rounds: list[Batch], selected: list[Tensor], wanted: int) -> Batch:
+        """The groups that train, out of all that were generated."""
+        size = self.num_generations
+        if len(rounds) == 1 and len(selected[0]) == wanted * size and bool(selected[0].all()):
+            return rounds[0]
+        whole = together(rounds, self.ranks)
+        group = whole.rollouts.group
+        kept = group[torch.cat(selected)].unique().tolist()
+        if len(kept) < wanted:
+            if self.sampler.short != "repeat" or not kept:
+                raise ValueError(
+                    f"{self.sampler.default_name()}: a batch needs {wanted} groups, and "
+                    f"{len(kept)} were selected out of {len(group) // size} in {len(rounds)} "
+                    f"rounds ({self.sampler.why()})"
+                )
+            kept = [kept[i % len(kept)] for i in range(wanted)]
+        index = torch.cat([(group == g).nonzero().flatten() for g in kept[:wanted]])
+        # A group that is repeated is one of its own.
+        return whole.shared(index, torch.arange(wanted).repeat_interleave(size), self.ranks)
+
+    def _retried(self, batch: Batch, sampler: GuidedRetry) -> Batch:
+        """The batch with second attempts in the place of some of its answers."""
+        hints = sampler.hints(batch.rollouts, batch.scores)
+        if not hints:
+            return batch
+        ids = batch.rollouts["prompt_id"]
+        rows = [{**self.train_dataset[ids[h.row]], "prompt": h.prompt} for h in hints]
+        usual, self._temperature = self._temperature, sampler.retry_temperature
+        try:
+            again = self._answered(rows, 1)
+        finally:
+            self._temperature = usual
+        again.rollouts.rows["prompt_id"] = [
+            ids[hints[i % len(hints)].row] for i in range(len(again.rollouts))
+        ]
+        retried = again.scores.select(torch.arange(len(hints)))
+        improved = sampler.improve(batch.rollouts, batch.scores, hints, retried)
+        self._note("sampler", improved.metrics)
+        return with_retries(batch, again, improved, sampler.context, self.ranks)
+
+    def _finished(self, batch: Batch) -> dict[str, Any]:
+        """TRL's tensors with our advantages, once all that learns has learned from the batch."""
+        rollouts = batch.rollouts
+        scores, told = self.scoring.learned(rollouts, batch.scores)
+        self._note("reward", told)
+        advantages = self.advantage(rollouts, scores)
+        if hasattr(self.advantage, "update"):
+            self._note("advantage", self.advantage.update(rollouts, scores))
+        self._note("advantage", advantages.metrics)
+        by_step = advantages.by_step(rollouts.action_mask)
+        self._note("advantage", {"zero": float((by_step == 0.0).all(dim=1).double().mean())})
+        here = own_rows(rollouts, self.ranks)
+        own = advantages.select(here)
+        width = batch.output["completion_ids"].shape[1]
+        given = {"keep": own.keep}
+        if self.loss is None:
+            # TRL multiplies by them, and knows neither weights nor rows that do not train.
+            flat = own.values.ndim == 1 and own.weight is None
+            given["advantages"] = torch.where(own.keep, own.values, 0.0) if flat else by_step[here]
+        else:
+            given["advantages"] = own.values
+            if own.weight is not None:
+                given["advantage_weight"] = own.weight
+            if "variance" in self.loss.inputs:
+                variance = group_variance(scores.total(), rollouts.group, keep=scores.scored)
+                given["variance"] = variance[here]
+        device = batch.output["completion_ids"].device
+        for name, values in given.items():
+            values = fitted(values, width) if values.ndim == 2 else values
+            wide = values.dtype == torch.float64
+            batch.output[name] = values.to(device, torch.float32 if wide else values.dtype)
+        return batch.output
+
+    # --- generating and scoring -------------------------------------------------------------------
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *given: Any, **named: Any
+    ) -> tuple[list[list[int]], Any]:
+        usual = self.generation_config.temperature
+        training = self.model.training
+        wanted = (self._temperature or self.sampler.temperature or usual) if training else usual
+        if training and self.sampler.generates and self._temperature is None:
+            return self._generated_by_sampler(prompt_ids, wanted), None
+        self.generation_config.temperature = wanted
+        try:
+            return super()._generate_single_turn(prompt_ids, *given, **named)  # type: ignore[no-any-return]
+        finally:
+            self.generation_config.temperature = usual
+
+    def _generated_by_sampler(self, prompt_ids: list[list[int]], temperature: float) -> Any:
+        model = self.accelerator.unwrap_model(self.model)
+        model.eval()
+        generate: Any = self.sampler.generate
+        try:
+            with torch.no_grad():
+                return generate(
+                    model,
+                    prompt_ids,
+                    group_size=self.num_generations,
+                    max_new_tokens=self.max_completion_length,
+                    eos_ids=list(self.eos_token_ids),
+                    pad_id=self._tokenizer.pad_token_id,
+                    temperature=temperature,
+                    seed=int(torch.randint(2**31, ())),
+                )
+        finally:
+            model.train()
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        made = list(super()._generate(prompts))
+        if self.relabel is not None and self.model.training:
+            _, completion_ids, chosen, completions = made[:4]
+            rollouts = self._rollouts(prompts, completions, completion_ids, chosen, {})
+            with using(current() or self.scoring.execution), torch.no_grad():
+                self._adopt(made, self.relabel(rollouts))
+        self._generated = made[0], made[2]
+        return tuple(made)
+
+    def _adopt(self, made: list[Any], changed: Rollouts) -> None:
+        """Answers that were relabelled, in the place of those that were generated."""
+        here = own_rows(changed, self.ranks)
+        tokens, mask = torch.as_tensor(changed.steps["token"])[here], changed.mask[here]
+        action = changed.action_mask[here]
+        n = 0
+        for i, before in enumerate(made[1]):
+            after = tokens[i][mask[i]].tolist()
+            if after == list(before):
+                continue
+            n += 1
+            made[1][i] = after
+            text = self.processing_class.decode(after, skip_special_tokens=True)
+            plain = isinstance(made[3][i], str)
+            made[3][i] = text if plain else [{"role": "assistant", "content": text}]
+            if made[2] is not None:
+                made[2][i] = action[i][mask[i]].int().tolist()
+            if made[4] is not None:
+                made[4][i] = made[4][i][: len(after)]
+        self._note("relabel", {"changed": n / max(1, len(made[1]))})
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> Tensor:
+        """Rewards [N, 1] of all ranks, NaN where there is none; this is what TRL logs."""
+        prompt_ids, chosen = self._generated
+        extra = self._token_columns(prompt_ids, completion_ids_list)
+        rollouts = self._rollouts(prompts, completions, completion_ids_list, chosen, extra)
+        scores = self.scoring(rollouts, self.ranks)
+        self._found = rollouts, scores
+        means, columns = told_of(scores, own_rows(rollouts, self.ranks))
+        for name, value in means.items():
+            self._log_metric(name, value)
+        for name, column in columns.items():
+            self._log_completion_extra(name, column)
+        totals = torch.where(scores.scored, scores.total(), torch.nan)
+        return totals[:, None].to(self.accelerator.device)
+
+    def _rollouts(
+        self, prompts: Any, completions: Any, completion_ids: Any, chosen: Any, extra: Any
+    ) -> Rollouts:
+        rows = [{k: v for k, v in row.items() if k != "prompt"} for row in self._rows]
+        size, ranks = self._group_size, self.ranks
+        made = rollouts_of(rows, prompts, completions, completion_ids, chosen, extra, size, ranks)
+        for ours, theirs in self.columns.items():
+            if ours not in ("group", *_OWN):
+                made.rows[ours] = made[theirs]
+        return made
+
+    def _columns(self, row: Mapping[str, Any]) -> set[str]:
+        """The columns that rollouts of such rows have."""
+        heads = {ours for ours, its in self.columns.items() if its.partition(".")[0] in row}
+        there = {*_OWN, *row, *heads}
+        return there if self.ref_model is not None else there - {"ref_logprob"}
+
+    def _token_columns(self, prompt_ids: Any, completion_ids: Any) -> dict[str, list[list[float]]]:
+        """The columns by token that something reads."""
+        if not self._by_token_read:
+            return {}
+        left = [torch.tensor(ids) for ids in prompt_ids]
+        right = [torch.tensor(ids) for ids in completion_ids]
+        longest, width = max(map(len, left)), max(map(len, right))
+        ids = torch.full((len(left), longest + width), self._tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for i, (a, b) in enumerate(zip(left, right, strict=True)):
+            ids[i, longest - len(a) : longest + len(b)] = torch.cat([a, b])
+            mask[i, longest - len(a) : longest + len(b)] = 1
+        device = self.accelerator.device
+        asked = (ids.to(device), mask.to(device), width, self.args.per_device_train_batch_size)
+        found: dict[str, Any] = {}
+        with torch.no_grad():
+            found["logprob"], found["entropy"], _ = self._get_per_token_logps_and_entropies(
+                self.model, *asked, compute_entropy=True
+            )
+            if "ref_logprob" in self._by_token_read:
+                found["ref_logprob"], _, _ = self._get_per_token_logps_and_entropies(
+                    self.ref_model, *asked
+                )
+        return {
+            name: [row[: len(b)].tolist() for row, b in zip(found[name].cpu(), right, strict=True)]
+            for name in self._by_token_read
+        }
+
+    def _note(self, prefix: str, told: Mapping[str, float]) -> None:
+        for name, value in told.items():
+            self._metrics["train"][f"{prefix}/{name}"].append(float(value))
+
+    # --- the loss ---------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
+        if self.loss is not None and self.model.training:
+            inputs = inputs | {"aggregation": self._aggregation(self.loss)}
+        return inputs
+
+    def _aggregation(self, loss: Objective) -> Aggregation:
+        """The denominators of the optimizer's step that the next micro-batch is a part of."""
+        held = self._buffered_inputs
+        together = min(len(held), self.current_gradient_accumulation_steps)
+        begin = self._step % self.args.steps_per_generation // together * together
+        mask = torch.cat(
+            [
+                fitted(trained(b), held[0]["completion_mask"].shape[1])
+                for b in held[begin : begin + together]
+            ]
+        )
+        length = self.max_completion_length if loss.mode.endswith("-norm") else None
+        made = Aggregation.of_batch(loss.mode, mask.bool(), length=length, ranks=self.ranks)
+        # An optimizer's step over several generations takes the mean of their losses.
+        share = self.current_gradient_accumulation_steps // together
+        if share == 1:
+            return made
+        return replace(
+            made,
+            tokens=made.tokens and made.tokens * share,
+            sequences=made.sequences and made.sequences * share,
+        )
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        if self.loss is None or not self.model.training:
+            return super()._compute_loss(model, inputs)  # type: ignore[no-any-return]
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        seen = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        logprob, entropy, auxiliary = self._get_per_token_logps_and_entropies(
+            model,
+            ids,
+            seen,
+            inputs["completion_ids"].shape[1],
+            compute_entropy=True,
+            compute_aux_loss=self.aux_loss_enabled,
+            **{name: inputs[name] for name in _OF_IMAGES if name in inputs},
+        )
+        advantages = Advantages(
+            inputs["advantages"], inputs["keep"].bool(), inputs.get("advantage_weight")
+        )
+        mask = trained(inputs).bool()
+        old = inputs.get("old_per_token_logps")
+        given = {name: inputs[name] for name in self.loss.inputs if name in inputs} | {
+            "logprob": logprob,
+            "old_logprob": logprob.detach() if old is None else old,
+            "advantage": advantages,
+            "mask": mask,
+            "entropy": entropy.detach(),
+        }
+        how = inputs["aggregation"]
+        made = self.loss(given, how)
+        loss = made.loss
+        told = {f"loss/{name}": value for name, value in made.metrics.items()}
+        told["entropy"] = torch.where(mask, entropy.detach(), 0.0).sum() / mask.sum().clamp(min=1)
+        if self.beta != 0.0:
+            # TRL's: k3 with its own gradient.
+            divergence = kl_loss(
+                logprob,
+                inputs["ref_per_token_logps"],
+                advantages.masked(mask),
+                straight_through=False,
+                old_logprob=given["old_logprob"] if self.args.use_bias_correction_kl else None,
+                aggregation=how,
+            )
+            loss = loss + self.beta * divergence.loss
+            told["kl"] = divergence.metrics["ref_kl"]
+        if self.aux_loss_enabled:
+            share = self.current_gradient_accumulation_steps
+            loss = loss + self.router_aux_loss_coef * auxiliary / share
+        for name, value in told.items():
+            mean = self.accelerator.gather(value.detach().float()).mean()
+            self._metrics["train"][name].append(mean.item())
+        return loss
+
+    # --- checkpoints ------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(self.own_state(), folder / STATE.format(rank=self.accelerator.process_index))
+
+    def own_state(self) -> dict[str, Any]:
+        """What TRL's checkpoint does not hold, of this process."""
+        every = self.args.steps_per_generation * self.num_iterations
+        begun = self._step % every != 0
+        return {
+            "parts": {name: part.state_dict() for name, part in self._parts().items()},
+            "step": self._step,
+            "buffered": self._buffered_inputs if begun else None,
+            "processes": self.accelerator.num_processes,
+        }
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """What :meth:`own_state` gave.
+
+        Raises:
+            ValueError: it is of other parts than this trainer has.
+        """
+        parts = self._parts()
+        if parts.keys() != state["parts"].keys():
+            raise ValueError(
+                f"the checkpoint is of {', '.join(state['parts'])}, this trainer has "
+                f"{', '.join(parts)}"
+            )
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        if state["processes"] == self.accelerator.num_processes:
+            self._step, self._buffered_inputs = state["step"], state["buffered"]
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "reward": self.reward,
+            "advantage": self.advantage,
+            "sampler": self.sampler,
+            "relabel": self.relabel,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        folder = Path(checkpoint)
+        own = folder / STATE.format(rank=self.accelerator.process_index)
+        file = own if own.exists() else folder / STATE.format(rank=0)
+        if not file.exists():
+            raise ValueError(
+                f"{checkpoint} was not saved by this trainer: it has no {file.name}, and the "
+                "reward and the sampler could only begin anew"
+            )
+        # It holds this trainer's own plain data, as TRL's own training_args.bin does.
+        self.load_own_state(torch.load(file, weights_only=False))
+
+
+def _total(prompts: Any, completions: Any, **_: Any) -> list[float]:
+    """Stands for the reward in TRL's log; :meth:`GRPOTrainer._calculate_rewards` computes it."""
+    raise AssertionError("rewards are computed by the trainer itself")
+
+
+_total.__name__ = "total"
+_OF_IMAGES = (
+    "pixel_values",
+    "image_grid_thw",
+    "num_images",
+    "pixel_attention_mask",
+    "spatial_shapes",
+    "num_tiles",
+    "image_sizes",
+    "token_type_ids",
+    "mm_token_type_ids",
+    "image_position_ids",
+)
+"""What TRL's batches may hold for the model beside tokens."""

@@ -1,0 +1,408 @@
+"""Tasks with verifiable answers, small enough for a model of a hundred thousand weights.
+
+A task is a list of problems, split once into those that may be trained on and those held out, a
+reward that checks an answer's text, and demonstrations for a supervised warm start. Numbers are
+written with a fixed count of digits: a small model learns sums of such numbers, and generalizes to
+pairs it never saw, in a few hundred steps; of numbers without leading zeros it takes thousands.
+
+The rewards are plain functions of columns, so a spec names them::
+
+    reward: {function: {call: "rewardsmith.testbeds.rlvr.tasks:exact"}}
+"""
+
+import ast
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from itertools import permutations, product
+from typing import Literal, TypeAlias
+
+Row: TypeAlias = dict[str, str]
+Split: TypeAlias = Literal["train", "held_out"]
+
+FILLER = "."
+"""What a thinking answer may hold before its marker."""
+MARKER = "#"
+"""What the final answer stands behind in a thinking task."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Problems, how they are checked, and how they are demonstrated.
+
+    A row is a dict of strings: ``prompt``, ``answer``, ``task`` (an id that stays the same across
+    runs), and what the task adds (``numbers``, ``domain``, ``level``).
+
+    Args:
+        name: tells tasks, sizes and splits apart; part of a warm start's fingerprint.
+        reward: a module-level function from columns to 0.0 or 1.0.
+        train: rows that a warm start and RL may use.
+        held_out: rows for measuring only.
+        demonstrate: an answer's text to a row, with a random generator to choose by.
+        longest: tokens of the longest demonstrated answer, its end included; the most that is
+            generated.
+    """
+
+    name: str
+    reward: Callable[..., float]
+    train: tuple[Row, ...]
+    held_out: tuple[Row, ...]
+    demonstrate: Callable[[Row, random.Random], str]
+    longest: int
+
+    def rows(self, split: Split) -> list[Row]:
+        """Copies of the rows of a split, in an order that is drawn once.
+
+        Raises:
+            ValueError: another split.
+        """
+        if split not in ("train", "held_out"):
+            raise ValueError(f"{self.name}: split is {split!r}, it must be 'train' or 'held_out'")
+        return [dict(row) for row in (self.train if split == "train" else self.held_out)]
+
+    def check(self, row: Row, completion: str) -> bool:
+        """Whether a completion answers a row: its reward is above zero."""
+        columns = {**row, "completion": completion}
+        return self.reward(**{name: columns[name] for name in signature(self.reward).parameters}) > 0
+
+    def demonstrations(self, rng: random.Random, n: int) -> list[tuple[str, str]]:
+        """``n`` pairs of a prompt and an answer, of problems to train on only."""
+        return [(row["prompt"], self.demonstrate(row, rng)) for row in rng.choices(self.train, k=n)]
+
+
+def exact(completion: str, answer: str) -> float:
+    """1 where the completion is the answer, character for character."""
+    return float(completion == answer)
+
+
+def behind_marker(completion: str, answer: str) -> float:
+    """1 where the completion is any number of fillers, the marker, and then the answer."""
+    before, marker, said = completion.partition(MARKER)
+    return float(bool(marker) and said == answer and not before.strip(FILLER))
+
+
+_LONGEST_EXPRESSION = 64
+
+
+def reaches(completion: str, answer: str, numbers: str) -> float:
+    """1 where the completion is an expression that uses each number once and gives the answer.
+
+    Integers, ``+ - * /`` and brackets; every quotient has to be whole. Leading zeros are allowed.
+
+    Args:
+        completion: such as ``12+07-03``.
+        answer: the number to reach, in digits.
+        numbers: those to use, separated by spaces.
+    """
+    used: list[int] = []
+    try:
+        value = _value(_parsed(completion), used)
+    except _NoExpressionError:
+        return 0.0
+    given = sorted(int(number) for number in numbers.split())
+    return float(sorted(used) == given and value == int(answer))
+
+
+class _NoExpressionError(Exception):
+    """The text is no expression of integers."""
+
+
+def _parsed(text: str) -> ast.expr:
+    allowed = set("0123456789+-*/()")
+    if not text or len(text) > _LONGEST_EXPRESSION or not allowed.issuperset(text):
+        raise _NoExpressionError
+    digits = "".join(c if c.isdigit() else f" {c} " for c in text).split()
+    plain = "".join(str(int(word)) if word.isdigit() else word for word in digits)
+    try:
+        return ast.parse(plain, mode="eval").body
+    except SyntaxError:
+        raise _NoExpressionError from None
+
+
+def _value(node: ast.expr, used: list[int]) -> int:
+    match node:
+        case ast.Constant(value=int(number)):
+            used.append(number)
+            return number
+        case ast.BinOp(left=left, op=operation, right=right):
+            a, b = _value(left, used), _value(right, used)
+            match operation:
+                case ast.Add():
+                    return a + b
+                case ast.Sub():
+                    return a - b
+                case ast.Mult():
+                    return a * b
+                case ast.Div() if b and a % b == 0:
+                    return a // b
+    raise _NoExpressionError
+
+
+def modular_addition(modulus: int = 97, held_out: float = 0.2, seed: int = 0) -> Task:
+    """``53+71%=`` is answered by ``27``, modulo 97: all pairs of numbers below the modulus.
+
+    ``a+b`` and ``b+a`` are in the same split, so that no held-out sum was seen turned round.
+
+    Args:
+        modulus: 2 to 100.
+        held_out: the share of problems that is never trained on.
+        seed: of the split.
+
+    Raises:
+        ValueError: a modulus or a share out of range.
+    """
+    if not 2 <= modulus <= 100:
+        raise ValueError(f"modular_addition: modulus is {modulus}, it must be within 2 and 100")
+    wide = len(str(modulus - 1))
+    sums = [
+        [_sum(x, y, "%", (a + b) % modulus, wide, wide, f"add{modulus}") for x, y in dict.fromkeys([(a, b), (b, a)])]
+        for a in range(modulus)
+        for b in range(a, modulus)
+    ]
+    return _exact_task(f"modular_addition_{modulus}", sums, held_out, seed, wide + 1)
+
+
+def addition(held_out: float = 0.2, seed: int = 0) -> Task:
+    """``53+71=`` is answered by ``124``: all pairs of numbers of two digits.
+
+    Raises:
+        ValueError: a share out of range.
+    """
+    sums = [
+        [_sum(x, y, "", a + b, 2, 3, "add") for x, y in dict.fromkeys([(a, b), (b, a)])]
+        for a in range(100)
+        for b in range(a, 100)
+    ]
+    return _exact_task("addition", sums, held_out, seed, 4)
+
+
+def _sum(a: int, b: int, sign: str, answer: int, wide: int, long: int, of: str) -> Row:
+    prompt = f"{a:0{wide}}+{b:0{wide}}{sign}="
+    return {"prompt": prompt, "answer": f"{answer:0{long}}", "task": f"{of}:{a}+{b}"}
+
+
+def reversal(length: int = 4, held_out: float = 0.2, seed: int = 0) -> Task:
+    """``r4721=`` is answered by ``1274``: strings of digits, turned round.
+
+    Raises:
+        ValueError: a length outside [2, 5] or a share out of range.
+    """
+    return _strings("reversal", "r", length, "0123456789", lambda s: s[::-1], held_out, seed)
+
+
+def copying(length: int = 4, held_out: float = 0.2, seed: int = 0) -> Task:
+    """``c4721=`` is answered by ``4721``: strings of digits, as they are.
+
+    Raises:
+        ValueError: a length outside [2, 5] or a share out of range.
+    """
+    return _strings("copying", "c", length, "0123456789", lambda s: s, held_out, seed)
+
+
+def parity(length: int = 10, held_out: float = 0.2, seed: int = 0) -> Task:
+    """``p0110=`` is answered by ``0100``: the parity of the bits so far, bit after bit.
+
+    The last bit alone would be guessed half the time, so every parity on the way is asked for.
+
+    Raises:
+        ValueError: a length outside [2, 16] or a share out of range.
+    """
+
+    def running(bits: str) -> str:
+        return "".join(str(bits[: i + 1].count("1") % 2) for i in range(len(bits)))
+
+    return _strings("parity", "p", length, "01", running, held_out, seed)
+
+
+def _strings(
+    name: str,
+    sign: str,
+    length: int,
+    alphabet: str,
+    answer: Callable[[str], str],
+    held_out: float,
+    seed: int,
+) -> Task:
+    most = 16 if len(alphabet) == 2 else 5
+    if not 2 <= length <= most:
+        raise ValueError(f"{name}: length is {length}, it must be within 2 and {most}")
+    texts = ["".join(characters) for characters in product(alphabet, repeat=length)]
+    rows = [
+        [{"prompt": f"{sign}{s}=", "answer": answer(s), "task": f"{name}:{s}"}] for s in texts
+    ]
+    return _exact_task(f"{name}_{length}", rows, held_out, seed, length + 1)
+
+
+def countdown(
+    train: int = 4000, held_out: int = 500, largest: int = 20, seed: int = 0
+) -> Task:
+    """``03 07 12|16=`` is answered by ``12+07-03``, or another expression that gives 16.
+
+    Three different numbers from 1 to ``largest`` and a number from 1 to 99 that ``+ - *`` reach
+    from them without brackets. A demonstration is one such expression, drawn evenly.
+
+    Args:
+        train: how many problems to train on.
+        held_out: how many others to measure on.
+        largest: at most 20.
+        seed: of the problems and the split.
+
+    Raises:
+        ValueError: ``largest`` outside [4, 20], or more problems than there are.
+    """
+    if not 4 <= largest <= 20:
+        raise ValueError(f"countdown: largest is {largest}, it must be within 4 and 20")
+    rows = []
+    for a in range(1, largest + 1):
+        for b in range(a + 1, largest + 1):
+            for c in range(b + 1, largest + 1):
+                targets = {value for value, _ in _expressions((a, b, c)) if 1 <= value <= 99}
+                rows += [_countdown_row((a, b, c), target) for target in sorted(targets)]
+    if min(train, held_out) < 1 or train + held_out > len(rows):
+        raise ValueError(
+            f"countdown: {train} problems to train on and {held_out} held out, "
+            f"there are {len(rows)}: ask for at least one of each, and fewer in all"
+        )
+    random.Random(seed).shuffle(rows)
+    return Task(
+        f"countdown_{largest}_{train}_{held_out}_{seed}",
+        reaches,
+        tuple(rows[:train]),
+        tuple(rows[train : train + held_out]),
+        _expression,
+        9,
+    )
+
+
+def _countdown_row(numbers: tuple[int, ...], target: int) -> Row:
+    given = " ".join(f"{number:02}" for number in numbers)
+    return {
+        "prompt": f"{given}|{target:02}=",
+        "answer": str(target),
+        "numbers": given,
+        "task": f"countdown:{given}|{target}",
+    }
+
+
+def _expressions(numbers: tuple[int, ...]) -> list[tuple[int, str]]:
+    """The value and the text of each expression of three numbers without brackets."""
+    found = []
+    for a, b, c in permutations(numbers):
+        for first, second in product("+-*", repeat=2):
+            if second == "*" and first != "*":
+                value = _apply(a, first, b * c)
+            else:
+                value = _apply(_apply(a, first, b), second, c)
+            found.append((value, f"{a:02}{first}{b:02}{second}{c:02}"))
+    return found
+
+
+def _apply(a: int, sign: str, b: int) -> int:
+    return a + b if sign == "+" else a - b if sign == "-" else a * b
+
+
+def _expression(row: Row, rng: random.Random) -> str:
+    numbers = tuple(int(number) for number in row["numbers"].split())
+    target = int(row["answer"])
+    return rng.choice([text for value, text in _expressions(numbers) if value == target])
+
+
+def mixed(domains: dict[str, Task], name: str = "mixed") -> Task:
+    """Several tasks in one, each row with its ``domain``; domains are demonstrated evenly.
+
+    Args:
+        domains: name -> task, all with the same reward.
+        name: of the mix.
+
+    Raises:
+        ValueError: no task, or tasks with different rewards or ways to demonstrate.
+    """
+    ways = {(task.reward, task.demonstrate) for task in domains.values()}
+    if len(ways) != 1:
+        raise ValueError(
+            f"mixed: {len(ways)} kinds of reward among the domains {sorted(domains)}, "
+            "it must be exactly one"
+        )
+    reward, demonstrate = ways.pop()
+    train, held_out = (_interleaved(domains, split) for split in ("train", "held_out"))
+    longest = max(task.longest for task in domains.values())
+    label = f"{name}({','.join(task.name for task in domains.values())})"
+    return Task(label, reward, train, held_out, demonstrate, longest)
+
+
+def _interleaved(domains: dict[str, Task], split: Split) -> tuple[Row, ...]:
+    """As many rows of each domain as the smallest has, by turns."""
+    parts = {name: task.rows(split) for name, task in domains.items()}
+    many = min(len(rows) for rows in parts.values())
+    return tuple({**parts[name][i], "domain": name} for i in range(many) for name in parts)
+
+
+def four_domains(seed: int = 0) -> Task:
+    """Addition, reversal, parity and modular addition, of unequal difficulty, by turns."""
+    return mixed(
+        {
+            "addition": addition(seed=seed),
+            "reversal": reversal(seed=seed),
+            "parity": parity(seed=seed),
+            "modular": modular_addition(seed=seed),
+        },
+        "four_domains",
+    )
+
+
+def thinking(most: int = 12, seed: int = 0) -> Task:
+    """Answers like ``.....#27``: fillers, the marker, the answer; problems easy and hard by turns.
+
+    Easy is the reversal of three digits, hard is addition modulo 97. Demonstrations have 0 to
+    ``most`` fillers, evenly. Easy ones are all right. A hard one with n fillers is right with
+    probability ``(n + 1) / (most + 1)`` and else off by 1 to 9. So a warm-started policy is right
+    more often on hard problems where it thinks longer, and on easy ones length buys nothing. This
+    worth of the filler comes from the demonstrations: it is not shown that the model computes in
+    it.
+
+    Args:
+        most: the longest demonstrated filler.
+        seed: of the splits.
+
+    Raises:
+        ValueError: ``most`` is below 1.
+    """
+    if most < 1:
+        raise ValueError(f"thinking: most is {most}, it must be at least 1")
+    easy, hard = reversal(3, seed=seed), modular_addition(seed=seed)
+    task = mixed({"easy": easy, "hard": hard}, f"thinking_{most}")
+    train, held_out = (
+        tuple({**row, "level": row["domain"]} for row in rows) for rows in (task.train, task.held_out)
+    )
+    return Task(task.name, behind_marker, train, held_out, _Thinker(most), most + task.longest + 1)
+
+
+@dataclass(frozen=True)
+class _Thinker:
+    most: int
+
+    def __call__(self, row: Row, rng: random.Random) -> str:
+        n = rng.randint(0, self.most)
+        answer = row["answer"]
+        if row["level"] == "hard" and rng.random() >= (n + 1) / (self.most + 1):
+            answer = f"{(int(answer) + rng.choice((-1, 1)) * rng.randint(1, 9)) % 97:02}"
+        return FILLER * n + MARKER + answer
+
+
+def _exact_task(
+    name: str, groups: Sequence[list[Row]], held_out: float, seed: int, longest: int
+) -> Task:
+    """A task of which whole groups of problems are trained on or held out."""
+    if not 0 < held_out < 1:
+        raise ValueError(f"{name}: held_out is {held_out}, it must be between 0 and 1")
+    rng = random.Random(seed)
+    order = rng.sample(groups, len(groups))
+    cut = min(max(round(held_out * len(order)), 1), len(order) - 1)
+    parts = ([row for group in part for row in group] for part in (order[cut:], order[:cut]))
+    train, kept = (tuple(rng.sample(part, len(part))) for part in parts)
+    return Task(f"{name}_{held_out}_{seed}", exact, train, kept, _answer, longest)
+
+
+def _answer(row: Row, rng: random.Random) -> str:
+    return row["answer"]
