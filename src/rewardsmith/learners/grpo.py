@@ -25,7 +25,7 @@ from ..core.execution import current, using
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Missing, Scores, as_missing
-from ..ops.ranks import Ranks
+from ..ops.ranks import Ranks, gathered
 from ..policy.estimator import estimator
 from ..policy.kl import kl_loss
 from ..policy.losses.aggregation import Aggregation
@@ -139,6 +139,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         self._rows: list[dict[str, Any]] = []
         self._group_size = 1
         self._temperature: float | None = None
+        self.generated_tokens = 0
+        """Of all answers that training has asked for, also of those that were not trained on."""
         self._generated: tuple[Any, Any] = ([], None)
         self._found: tuple[Rollouts, Scores] | None = None
 
@@ -171,6 +173,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             groups += len(batch.rollouts.group[selected[-1]].unique())
             rounds.append(batch)
         self._note("sampler", {"rounds": len(rounds), "groups_selected": groups})
+        self._metrics["train"]["generated_tokens"] = [self.generated_tokens]
         batch = self._assembled(rounds, selected, wanted)
         if isinstance(self.sampler, GuidedRetry):
             batch = self._retried(batch, self.sampler)
@@ -313,6 +316,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
 
     def _generate(self, prompts: list[Any]) -> Any:
         made = list(super()._generate(prompts))
+        if self.model.training:
+            self.generated_tokens += sum(gathered(sum(map(len, made[1])), self.ranks))
         if self.relabel is not None and self.model.training:
             _, completion_ids, chosen, completions = made[:4]
             rollouts = self._rollouts(prompts, completions, completion_ids, chosen, {})
@@ -505,6 +510,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         return {
             "parts": {name: part.state_dict() for name, part in self._parts().items()},
             "step": self._step,
+            "generated_tokens": self.generated_tokens,
             "buffered": self._buffered_inputs if begun else None,
             "processes": self.accelerator.num_processes,
         }
@@ -523,6 +529,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             )
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
+        self.generated_tokens = state["generated_tokens"]
         if state["processes"] == self.accelerator.num_processes:
             self._step, self._buffered_inputs = state["step"], state["buffered"]
 

@@ -1,0 +1,185 @@
+"""Runs on the tiny RLVR bed, through the trainer: equal generated tokens from one warm start."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rewardsmith as rs
+from rewardsmith.testbeds import rlvr
+from rewardsmith.testbeds.rlvr.bed import Bed
+
+Options = Mapping[str, Any]
+CLIPS = ("clipped_high", "clipped_low", "clipped_dual")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What an arm trains with, as a spec would say it: a name and options."""
+
+    advantage: tuple[str, Options] = ("grpo", {})
+    loss: tuple[str, Options] = ("ppo", {"aggregation": "token-mean"})
+    sampler: Any = None
+    """A spec of one, such as ``{"vade": {}}``."""
+    relabel: Any = None
+    reward: Any = None
+    """A reward, if not the task's own check."""
+    config: Options = field(default_factory=dict)
+    """Changes of the bed's settings of ``GRPOConfig``."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run is, and how it is measured."""
+
+    tokens: int = 150_000
+    """Generated in training, those included that are not trained on."""
+    points: int = 4
+    """Measurements on the way, at equal shares of the tokens, beside the one at the start."""
+    rows: int = 256
+    """Held-out problems."""
+    samples: int = 8
+    """Answers to each."""
+
+
+def run(
+    task: Any, arm: Arm, seed: int, bed: Bed, budget: Budget, *, start: str | Path | None = None
+) -> dict[str, Any]:
+    """Train one arm on one seed, and measure it on held-out problems.
+
+    Args:
+        task: of the bed.
+        arm: what to train with.
+        seed: of the warm start, the order of prompts and the samples.
+        bed: what all arms share.
+        budget: likewise.
+        start: another start than the task's warm start of that seed.
+
+    Returns:
+        ``curve``: at ``tokens`` generated, ``pass@1``, ``pass@8``, ``greedy``, ``entropy``,
+        ``length``, ``wrong_length`` (None where no answer is wrong), and each part's ``pass@1``;
+        ``logged``: means over the run's updates of shares (``zero_advantage``, ``clipped``), and
+        ``updates``.
+    """
+    import torch
+    from transformers import PrinterCallback, TrainerCallback
+
+    from rewardsmith.core.document import Document
+    from rewardsmith.learners import recipe
+    from rewardsmith.learners.grpo import GRPOTrainer
+    from rewardsmith.policy.estimator import estimator
+    from rewardsmith.policy.objective import objective
+
+    torch.set_num_threads(1)
+    tokenizer = rlvr.tokenizer()
+    model = rlvr.load_model(start or rlvr.warm_start(task, seed))
+    held_out = task.rows("held_out")[: budget.rows]
+    curve: list[dict[str, Any]] = []
+
+    def look(tokens: int) -> None:
+        found = rlvr.measure(model, tokenizer, task, held_out, samples=budget.samples, seed=seed)
+        curve.append({"tokens": tokens, **flat(found)})
+
+    class Measuring(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            done = trainer.generated_tokens
+            if done >= budget.tokens * len(curve) / budget.points:
+                look(done)
+            control.should_training_stop = done >= budget.tokens
+
+    document = Document({})
+    named = {"sampler": arm.sampler, "relabel": arm.relabel}
+    parts = {k: recipe.BUILDERS[k](of, document, (k,)) for k, of in named.items() if of is not None}
+    folder = tempfile.mkdtemp()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import trl
+
+            settings = bed.config(task, folder, seed, logging_steps=1, max_steps=10**6)
+            trainer = GRPOTrainer(
+                model,
+                arm.reward if arm.reward is not None else rs.reward(task.reward),
+                args=trl.GRPOConfig(**{**settings, **arm.config}),
+                train_dataset=_data(task),
+                processing_class=tokenizer,
+                advantage=estimator(arm.advantage[0], **arm.advantage[1]),
+                loss=objective(arm.loss[0], **arm.loss[1]),
+                executor="inline",
+                callbacks=[Measuring()],
+                **parts,
+            )
+            trainer.remove_callback(PrinterCallback)
+            look(0)
+            trainer.train()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return {"curve": curve, "logged": _logged(trainer.state.log_history, trainer)}
+
+
+def flat(found: Any) -> dict[str, Any]:
+    """Measures as JSON holds them."""
+    numbers = {
+        **{f"pass@{k}": round(value, 6) for k, value in found.pass_at.items()},
+        "greedy": round(found.greedy, 6),
+        "entropy": round(found.entropy, 6),
+        "length": round(found.length, 4),
+        "wrong_length": None if found.wrong_length is None else round(found.wrong_length, 4),
+    }
+    for column in found.parts.values():
+        for name, part in column.items():
+            numbers[f"{name} pass@1"] = round(part.pass_at[1], 6)
+            numbers[f"{name} length"] = round(part.length, 4)
+    return numbers
+
+
+def last(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """A measure at the end of each run."""
+    return [run["curve"][-1][name] for run in runs]
+
+
+def gained(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """What it gained since the start."""
+    return [run["curve"][-1][name] - run["curve"][0][name] for run in runs]
+
+
+def over_the_run(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """Its mean over the measurements after the start: who gets there sooner has more."""
+    return [float(np.mean([point[name] for point in run["curve"][1:]])) for run in runs]
+
+
+def logged(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """What was logged in training, as a mean over the run."""
+    return [run["logged"][name] for run in runs]
+
+
+def _data(task: Any) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list(list(task.rows("train")))
+
+
+def _logged(history: Sequence[Mapping[str, Any]], trainer: Any) -> dict[str, float]:
+    steps = [entry for entry in history if "advantage/zero" in entry]
+
+    def mean(names: Sequence[str]) -> float:
+        values = [sum(entry.get(name, 0.0) for name in names) for entry in steps]
+        return round(float(np.mean(values)), 6)
+
+    told = {
+        "zero_advantage": mean(["advantage/zero"]),
+        "clipped": mean([f"loss/{name}" for name in CLIPS]),
+        "rounds": mean(["sampler/rounds"]),
+        "training_entropy": mean(["entropy"]),
+        "reward": mean(["reward"]),
+        "generated_tokens": trainer.generated_tokens,
+        "updates": len(steps),
+    }
+    tail = steps[-max(1, len(steps) // 10) :]
+    told["entropy_at_the_end"] = round(float(np.mean([e["entropy"] for e in tail])), 6)
+    return told
