@@ -20,13 +20,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install study study-8x8 test check format docs bench coverage mutants contracts \
+.PHONY: help install study study-8x8 study-language test check format docs bench coverage mutants \
+  contracts \
   contracts-lock lock clean
 
 help:
 	@echo "make install    .venv from requirements.lock, with this package in it"
 	@echo "make study      compare rewards on DoorKey-5x5; writes $(RUNS)/door_key/report.html"
 	@echo "make study-8x8  the same on DoorKey-8x8"
+	@echo "make study-language  the same for a language model; writes $(RUNS)/arithmetic/report.html"
 	@echo "make test       the tests (ARGS=... for more pytest arguments)"
 	@echo "make check      lint, format, types, floors, generated docs"
 	@echo "make format     put the code into the house format"
@@ -81,6 +83,9 @@ study: $(STAMP)
 
 study-8x8: $(STAMP)
 	$(BIN)/rewardsmith study examples/door_key/study_8x8.yaml --out $(RUNS)/door_key_8x8
+
+study-language: $(STAMP)
+	$(BIN)/rewardsmith study examples/arithmetic/study.yaml --out $(RUNS)/arithmetic
 
 # --- develop --------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The estimators of a KL, exactly: bias and variance of their values and gradients.
 
-    python -m reproductions.kl_estimators [--out reproductions/results/kl_estimators.json]
+    python -m reproductions kl_estimators
 
 The claim (Schulman 2020, "Approximating KL divergence", and what was found about gradients since):
 k1 and k3 have the KL as their expected value, k3 with less variance; the gradient of k2 is that of
@@ -28,23 +28,21 @@ k3 and of the gradient of k2 (next token) are below 1e-8, those of the gradients
 the mean over seeds at some KL; else inconclusive.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from reproductions.record import all_of, resumed, spread, tries, versions, write
+from reproductions.effects import all_of, spread
+from reproductions.runner import Key, Reproduction, Runs
 from torch import Tensor
 
 from rewardsmith.policy.advantages.returns import discounted_returns
 from rewardsmith.policy.kl import kl, kl_in_reward
 from rewardsmith.testbeds import EnumerableLM
 
-OUT = Path(__file__).parent / "results" / "kl_estimators.json"
 ESTIMATORS = ("k1", "k2", "k3", "abs", "reward")
 MEASURES = ("value_bias", "value_sd", "next_token_bias", "whole_bias", "gradient_sd")
 NONE, SOME = 1e-8, 1e-3
@@ -106,7 +104,7 @@ def next_token_kl(lm: EnumerableLM, ref: EnumerableLM) -> Tensor:
 # --- what is measured -----------------------------------------------------------------------------
 
 
-def measured(seed: int, divergence: float, settings: Settings) -> dict[str, dict[str, float]]:
+def measured(divergence: float, seed: int, settings: Settings) -> dict[str, dict[str, float]]:
     """What :data:`MEASURES` names, of each estimator."""
     lm, ref = pair(seed, divergence, settings)
     logprob, ref_logprob = lm.logprob()[0], ref.logprob()[0].detach()
@@ -178,24 +176,20 @@ def judge(runs: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> di
 # --- the record -----------------------------------------------------------------------------------
 
 
-def reproduce(
-    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(10)
-) -> dict[str, Any]:
-    """Compute what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every pair of policies."""
+    return [
+        {"kl": of, "seed": seed, "settings": settings}
+        for seed in seeds
+        for of in settings.divergences
+    ]
 
-    def run(divergence: float, seed: int) -> dict[str, dict[str, float]]:
-        key = {"kl": divergence, "seed": seed, "settings": asdict(settings)}
-        return resumed(sidecar, key, lambda: measured(seed, divergence, settings))
 
-    runs = {str(of): [run(of, seed) for seed in seeds] for of in settings.divergences}
-    judged = judge(runs)
-    record = {
-        "method": "kl",
-        "claim": CLAIM,
-        **judged,
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    found = {str(of): runs.of(kl=of) for of in settings.divergences}
+    return {
+        **judge(found),
         "table": {
             of: {
                 name: {
@@ -205,33 +199,25 @@ def reproduce(
                 }
                 for name in ESTIMATORS
             }
-            for of, told in runs.items()
+            for of, told in found.items()
         },
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {"policies": len(settings.divergences) * len(seeds), "sampled": 0},
-        "tries": tries(out, asdict(settings), seeds, judged["verdict"]),
-        "versions": versions(),
-        "unproved": UNPROVED,
     }
-    write(out, record, sidecar)
-    return record
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    record = reproduce(out)
-    print(f"| KL | estimator | {' | '.join(MEASURES)} |")
-    for of, told in record["table"].items():
-        for name, row in told.items():
-            cells = [f"{row[m]['mean']:.3g}" if m in row else "" for m in MEASURES]
-            print(f"| {of} | {name} | {' | '.join(cells)} |")
-    print(f"verdict: {record['parts_of_the_claim']} -> {record['verdict']}; record: {out}")
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
+    return {"policies": len(keys(settings, seeds)), "sampled": 0}
 
 
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="kl_estimators",
+    method="kl",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(10),
+    keys=keys,
+    train=measured,
+    judge=results,
+    budget=budget,
+)

@@ -1,6 +1,6 @@
 """004, G-RA: step rewards that count only where the outcome is good (arXiv 2508.10548).
 
-    python -m reproductions.r004_gated_rewards [--out reproductions/results/004.json]
+    python -m reproductions 004
 
 The claim, in the smallest task that can show it: in long multi-turn work, adding step rewards to
 the outcome directly (D-RA) raises the total while completion collapses; gating their sum by the
@@ -30,30 +30,26 @@ difference between arms of the same seed. With
 *collapse* is refuted if R's interval lies at or below 0 or C's at or above 0, supported if R's lies
 above 0 and C's below 0. *Hold* is refuted if H's interval lies below 0, supported if it
 otherwise lies above -0.02 (that two are equal cannot be shown without a margin). The verdict is
-refuted if either is, supported if both are, and else inconclusive; half an interval's width is the
-smallest effect that would have been seen.
+refuted if either is, supported if both are, and else inconclusive; the effect that as many seeds
+show four times in five is recorded with each.
 
 Recorded beside it, without a say in the verdict: the same with a policy that sees the turn.
 """
 
-import argparse
-import json
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from reproductions.effects import all_of, by_seed, compare, mean_curve
+from reproductions.runner import Key, Reproduction, Runs
+from reproductions.tabular import reinforce, softmax
 
 import rewardsmith as rs
-from rewardsmith.report.statistics import bootstrap_interval, probability_of_improvement
 from rewardsmith.signals import EnvReward
 
-OUT = Path(__file__).parent / "results" / "004.json"
 LOOK, EDIT, MALFORMED, SUBMIT = range(4)
 ARMS = ("outcome_only", "direct", "gated")
 MARGIN = 0.02
@@ -105,12 +101,6 @@ def reward_of(arm: str, settings: Settings) -> rs.Reward:
     return rs.Gate(condition=outcome, of=steps, threshold=settings.threshold, accumulate=True)
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Over the last axis."""
-    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
-
-
 def play(logits: NDArray[np.float64], rng: np.random.Generator, settings: Settings) -> rs.Rollouts:
     """One batch of episodes under the policy: rows `complete`, steps `state`, `action`, `valid`."""
     n, turns = settings.batch, settings.turns
@@ -159,29 +149,11 @@ def gradient(
     logits: NDArray[np.float64], rollouts: rs.Rollouts, advantage: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """REINFORCE: mean over episodes of A_i sum_t grad log pi(a_t | s_t), shape of ``logits``."""
-    mask = rollouts.mask.numpy()
-    cell = (rollouts["state"].numpy() * logits.shape[1] + rollouts["action"].numpy())[mask]
-    weight = np.broadcast_to(advantage[:, None], mask.shape)[mask]
-    taken = np.bincount(cell, weight, minlength=logits.size).reshape(logits.shape)
-    expected = taken.sum(axis=1, keepdims=True) * softmax(logits)
-    return np.asarray((taken - expected) / len(rollouts))
+    state, action = rollouts["state"].numpy(), rollouts["action"].numpy()
+    return reinforce(logits, state, action, rollouts.mask.numpy(), advantage)
 
 
 # --- the verdict ----------------------------------------------------------------------------------
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """The mean over seeds and its 95 % bootstrap interval."""
-    low, high = bootstrap_interval(values, np.mean)
-    return {"mean": round(float(np.mean(values)), 6), "low": round(low, 6), "high": round(high, 6)}
-
-
-def compare(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
-    """x - y over seeds, with the smallest difference that would have been seen."""
-    told = spread([a - b for a, b in zip(x, y, strict=True)])
-    seen = round((told["high"] - told["low"]) / 2, 6)
-    better = round(probability_of_improvement(x, y), 4)
-    return {**told, "probability_of_improvement": better, "smallest_visible": seen}
 
 
 def judge(
@@ -206,13 +178,8 @@ def judge(
     else:
         holds = "supported" if hold["low"] > -MARGIN else "inconclusive"
     halves = {"direct_collapses": collapses, "gated_holds": holds}
-    verdict = "inconclusive"
-    if "refuted" in halves.values():
-        verdict = "refuted"
-    elif set(halves.values()) == {"supported"}:
-        verdict = "supported"
     return {
-        "verdict": verdict,
+        "verdict": all_of(halves),
         "halves": halves,
         "effects": {
             "direct_total_last_minus_first": rise,
@@ -225,115 +192,60 @@ def judge(
 
 # --- the record -----------------------------------------------------------------------------------
 
+MEASURES = ("completion", "total", "turns")
 
-def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
-    """Train every arm on every seed that the sidecar does not hold yet, and judge."""
-    runs = {arm: [resumed(arm, seed, settings, sidecar) for seed in seeds] for arm in ARMS}
-    last = {
-        name: {arm: [run[name][-1] for run in runs[arm]] for arm in ARMS}
-        for name in ("completion", "total", "turns")
-    }
-    first_total = [run["total"][0] for run in runs["direct"]]
+
+def beside(settings: Settings) -> Settings:
+    """What is recorded without a say in the verdict."""
+    return replace(settings, sees_turn=True)
+
+
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every run."""
+    return [
+        {"arm": arm, "seed": seed, "settings": which}
+        for which in (settings, beside(settings))
+        for seed in seeds
+        for arm in ARMS
+    ]
+
+
+def told(runs: Runs, settings: Settings) -> dict[str, Any]:
+    """Verdict, effects and arms of one kind of policy."""
+    found = runs.by_arm(ARMS, settings=settings)
+    last = {n: {arm: [run[n][-1] for run in found[arm]] for arm in ARMS} for n in MEASURES}
+    first_total = [run["total"][0] for run in found["direct"]]
     arms = {
         arm: {
-            **{name: {**spread(last[name][arm]), "per_seed": last[name][arm]} for name in last},
-            "curve": {
-                name: np.mean([run[name] for run in runs[arm]], axis=0).round(4).tolist()
-                for name in last
-            },
+            **{name: by_seed(last[name][arm]) for name in MEASURES},
+            "curve": {name: mean_curve([run[name] for run in found[arm]]) for name in MEASURES},
         }
         for arm in ARMS
     }
     return {**judge(last["completion"], first_total, last["total"]["direct"]), "arms": arms}
 
 
-def resumed(arm: str, seed: int, settings: Settings, sidecar: Path) -> dict[str, list[float]]:
-    """The run from the sidecar; or trained now, and added to it."""
-    key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
-    lines = sidecar.read_text(encoding="utf-8").split("\n")[:-1] if sidecar.exists() else []
-    for line in map(json.loads, lines):
-        if line["key"] == key:
-            return line["run"]
-    run = train(arm, seed, settings)
-    # Written beside and renamed, so that a kill cannot cut a line short.
-    part = sidecar.with_name(sidecar.name + ".part")
-    added = [*lines, json.dumps({"key": key, "run": run})]
-    part.write_text("\n".join(added) + "\n", encoding="utf-8")
-    part.replace(sidecar)
-    return run
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    return {**told(runs, settings), "policy_that_sees_the_turn": told(runs, beside(settings))}
 
 
-def tries(out: Path, settings: Settings, seeds: Sequence[int], verdict: str) -> list[Any]:
-    """What the record that is there tells of earlier runs to the end, and this one."""
-    told = json.loads(out.read_text(encoding="utf-8"))["tries"] if out.exists() else []
-    now = {"settings": asdict(settings), "seeds": list(seeds), "verdict": verdict}
-    for entry in told:
-        if {name: entry[name] for name in now} == now:
-            entry["times"] += 1
-            return told
-    return [*told, {**now, "times": 1}]
-
-
-def reproduce(
-    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(10)
-) -> dict[str, Any]:
-    """Run what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
-    main_result = measure(settings, seeds, sidecar)
-    beside = measure(replace(settings, sees_turn=True), seeds, sidecar)
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
     episodes = settings.updates * settings.batch
-    record = {
-        "id": "004",
-        "method": "gate",
-        "paper": "2508.10548",
-        "claim": CLAIM,
-        "verdict": main_result["verdict"],
-        **main_result,
-        "policy_that_sees_the_turn": beside,
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {"episodes_per_run": episodes, "runs": 2 * len(ARMS) * len(seeds)},
-        "tries": tries(out, settings, seeds, main_result["verdict"]),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("rewardsmith", "numpy", "torch")},
-        },
-        "unproved": UNPROVED,
-    }
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(out)
-    sidecar.unlink(missing_ok=True)
-    return record
+    return {"episodes_per_run": episodes, "runs": len(keys(settings, seeds))}
 
 
-def shown(told: Mapping[str, float]) -> str:
-    """A mean with its interval."""
-    return f"{told['mean']:.3f} [{told['low']:.3f}, {told['high']:.3f}]"
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    record = reproduce(out)
-    for title, result in (
-        ("the policy does not see the turn", record),
-        ("the policy sees the turn", record["policy_that_sees_the_turn"]),
-    ):
-        print(title)
-        for arm, told in result["arms"].items():
-            cells = [f"{name} {shown(told[name])}" for name in ("completion", "total", "turns")]
-            print(f"  {arm:13} {'  '.join(cells)}")
-        for name, effect in result["effects"].items():
-            print(f"  {name} {shown(effect)}, visible from {effect['smallest_visible']:.3f}")
-        print(f"  {result['halves']} -> {result['verdict']}")
-    print(f"verdict: {record['verdict']} (the first of the two); record: {out}")
-
-
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="004",
+    method="gate",
+    paper="2508.10548",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(10),
+    keys=keys,
+    train=train,
+    judge=results,
+    budget=budget,
+)

@@ -1,6 +1,6 @@
 """028, ToolRL: tool calls graded in part, against all or nothing (arXiv 2504.13958).
 
-    python -m reproductions.r028_tool_rl [--out reproductions/results/028.json]
+    python -m reproductions 028
 
 The claim, in the smallest task that can show it: reinforcement learning from a score that gives
 credit for the right tools, argument names and values of a set of calls learns exact calls better
@@ -35,7 +35,7 @@ seed. With
 
 the claim is refuted if coarse is equal or better at every checkpoint (means over seeds) or E's
 interval lies below 0; supported if M's interval lies above 0 and E's does not lie below 0; else
-inconclusive. Half an interval's width is the smallest effect that would have been seen. Recorded
+inconclusive. The effect that as many seeds show four times in five is recorded with each. Recorded
 without a say in the verdict: the same for fine - intermediate.
 
 Added after the verdict was in, without a say in it either: fine and coarse from a weaker warm start
@@ -43,26 +43,22 @@ of 70 batches, of which about one sampled answer in a hundred is right, so that 
 none. Nothing else is changed.
 """
 
-import argparse
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from reproductions.r004_gated_rewards import compare, shown, spread, tries
+from reproductions.effects import by_seed, compare, mean_curve
+from reproductions.runner import Key, Reproduction, Runs
 from torch import Tensor, nn
 
 import rewardsmith as rs
 from rewardsmith.signals import ToolCalls
 
-OUT = Path(__file__).parent / "results" / "028.json"
 ARMS = ("fine", "coarse", "intermediate")
 WEAKER = {"warm_batches": 70}
 CLAIM = (
@@ -338,105 +334,56 @@ def judge(curves: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Any]:
 # --- the record -----------------------------------------------------------------------------------
 
 
-def resumed(arm: str, seed: int, settings: Settings, sidecar: Path) -> dict[str, list[float]]:
-    """The run from the sidecar; or trained now, and added to it."""
-    key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
-    lines = sidecar.read_text(encoding="utf-8").split("\n")[:-1] if sidecar.exists() else []
-    for line in map(json.loads, lines):
-        if line["key"] == key:
-            return line["run"]
-    run = train(arm, seed, settings)
-    # Written beside and renamed, so that a kill cannot cut a line short.
-    part = sidecar.with_name(sidecar.name + ".part")
-    added = [*lines, json.dumps({"key": key, "run": run})]
-    part.write_text("\n".join(added) + "\n", encoding="utf-8")
-    part.replace(sidecar)
-    return run
+def weaker(settings: Settings) -> Settings:
+    """What was added after the verdict."""
+    return replace(settings, **WEAKER)
 
 
-def measure(
-    settings: Settings, seeds: Sequence[int], sidecar: Path, among: Sequence[str] = ARMS
-) -> dict[str, Any]:
-    """Train some arms on every seed that the sidecar does not hold yet, and judge."""
-    # Seed by seed: the arms of one share its warm start.
-    runs: dict[str, list[dict[str, list[float]]]] = {arm: [] for arm in among}
-    for seed in seeds:
-        for arm in among:
-            runs[arm].append(resumed(arm, seed, settings, sidecar))
-    arms = {
-        arm: {
-            name: {
-                **spread([run[name][-1] for run in runs[arm]]),
-                "per_seed": [run[name][-1] for run in runs[arm]],
-            }
-            for name in ("start", "accuracy", "reward")
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every run; the arms of a seed share its warm start."""
+    return [
+        {"arm": arm, "seed": seed, "settings": which}
+        for which, arms in ((settings, ARMS), (weaker(settings), ARMS[:2]))
+        for seed in seeds
+        for arm in arms
+    ]
+
+
+def told(runs: Runs, settings: Settings, among: Sequence[str]) -> dict[str, Any]:
+    """Verdict, effects and arms from one warm start."""
+    found = runs.by_arm(among, settings=settings)
+    arms: dict[str, Any] = {}
+    for arm in among:
+        last = {n: [run[n][-1] for run in found[arm]] for n in ("start", "accuracy", "reward")}
+        arms[arm] = {name: by_seed(values) for name, values in last.items()}
+        arms[arm]["curve"] = {
+            name: mean_curve([run[name] for run in found[arm]]) for name in ("accuracy", "reward")
         }
-        | {
-            "curve": {
-                name: np.mean([run[name] for run in runs[arm]], axis=0).round(4).tolist()
-                for name in ("accuracy", "reward")
-            }
-        }
-        for arm in among
-    }
-    result = judge({arm: [run["accuracy"] for run in runs[arm]] for arm in among})
-    return {**result, "arms": arms}
+    return {**judge({a: [run["accuracy"] for run in found[a]] for a in among}), "arms": arms}
 
 
-def reproduce(
-    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(6)
-) -> dict[str, Any]:
-    """Run what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
-    result = measure(settings, seeds, sidecar)
-    beside = measure(replace(settings, **WEAKER), seeds, sidecar, ("fine", "coarse"))
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    beside = told(runs, weaker(settings), ARMS[:2])
+    return {**told(runs, settings, ARMS), "weaker_warm_start": beside}
+
+
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
     answers = settings.updates * settings.requests * settings.group
-    record = {
-        "id": "028",
-        "method": "tool_calls",
-        "paper": "2504.13958",
-        "claim": CLAIM,
-        **result,
-        "weaker_warm_start": beside,
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {"answers_per_run": answers, "runs": (len(ARMS) + 2) * len(seeds)},
-        "tries": tries(out, settings, seeds, result["verdict"]),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("rewardsmith", "numpy", "torch")},
-        },
-        "unproved": UNPROVED,
-    }
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(out)
-    sidecar.unlink(missing_ok=True)
-    return record
+    return {"answers_per_run": answers, "runs": len(keys(settings, seeds))}
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    record = reproduce(out)
-    for title, result in (
-        ("from the warm start", record),
-        ("from a weaker one", record["weaker_warm_start"]),
-    ):
-        print(title)
-        for arm, told in result["arms"].items():
-            cells = [f"{name} {shown(told[name])}" for name in ("start", "accuracy", "reward")]
-            print(f"  {arm:13} {'  '.join(cells)}")
-        for name, effect in result["effects"].items():
-            print(f"  {name} {shown(effect)}, visible from {effect['smallest_visible']:.3f}")
-        print(f"  -> {result['verdict']}")
-    print(f"verdict: {record['verdict']} (the first of the two); record: {out}")
-
-
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="028",
+    method="tool_calls",
+    paper="2504.13958",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(6),
+    keys=keys,
+    train=train,
+    judge=results,
+    budget=budget,
+)

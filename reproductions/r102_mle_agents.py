@@ -1,6 +1,6 @@
 """102, RL for MLE agents: milestones and weights by duration (arXiv 2509.01684).
 
-    python -m reproductions.r102_mle_agents [--out reproductions/results/102.json]
+    python -m reproductions 102
 
 The claim, in the smallest task that can show it: for an agent that writes programs of which most
 fail and the good ones are slow, partial credit for milestones of a run finds valid solutions that
@@ -54,28 +54,17 @@ learned before the first, as with the score alone, computed exactly but for the 
 two in one run, which is taken as Poisson's.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reproductions.record import (
-    all_of,
-    compare,
-    judged,
-    resumed,
-    shown,
-    softmax,
-    spread,
-    tries,
-    versions,
-    write,
-)
+from reproductions.effects import all_of, by_seed, compare, judged, mean_curve
+from reproductions.runner import Key, Reproduction, Runs
+from reproductions.tabular import reinforce, softmax
 
 from rewardsmith.policy.advantages.durations import (
     completion_probabilities,
@@ -84,7 +73,6 @@ from rewardsmith.policy.advantages.durations import (
 )
 from rewardsmith.rules.milestones import grade, mark
 
-OUT = Path(__file__).parent / "results" / "102.json"
 ARMS = ("real_only", "real_only_weighted", "milestones", "milestones_weighted")
 ADDED = (
     "milestones_none_lost",
@@ -175,7 +163,7 @@ class Settings:
     final: int = 2000
 
 
-class Runs(NamedTuple):
+class Programs(NamedTuple):
     """Programs and what became of them; arrays over programs, and over their instructions."""
 
     before: NDArray[np.int64]
@@ -189,7 +177,7 @@ class Runs(NamedTuple):
     seconds: NDArray[np.float64]
 
 
-def run_programs(chosen: NDArray[np.int64]) -> Runs:
+def run_programs(chosen: NDArray[np.int64]) -> Programs:
     """Interpret programs [n, 8]."""
     n = len(chosen)
     flags = {name: np.zeros(n, dtype=bool) for name in STEPS}
@@ -218,7 +206,7 @@ def run_programs(chosen: NDArray[np.int64]) -> Runs:
     reached = sum(flags[name].astype(np.int64) << i for i, name in enumerate(STEPS))
     score = np.where(valid, SCORE[trained_model] + CLEANED * trained_clean, 0.0)
     before = np.concatenate([np.full((n, 1), START), chosen[:, :-1]], axis=1)
-    return Runs(before, chosen, ran, np.asarray(reached), valid, score, seconds)
+    return Programs(before, chosen, ran, np.asarray(reached), valid, score, seconds)
 
 
 @lru_cache(maxsize=4096)
@@ -235,7 +223,7 @@ def reward_of(reached: int, score: float | None, bonus: float) -> float:
     return float(value)
 
 
-def rewards(runs: Runs, bonus: float) -> NDArray[np.float64]:
+def rewards(runs: Programs, bonus: float) -> NDArray[np.float64]:
     """The reward of each program."""
     score = [round(s, 6) if ok else None for s, ok in zip(runs.score, runs.valid, strict=True)]
     told = zip(runs.reached.tolist(), score, strict=True)
@@ -343,7 +331,7 @@ def finders(expected: Sequence[float], found: int) -> dict[str, float]:
 
 def completed(
     logits: NDArray[np.float64], rng: np.random.Generator, settings: Settings, lost: bool = True
-) -> tuple[Runs, NDArray[np.float64]]:
+) -> tuple[Programs, NDArray[np.float64]]:
     """The programs that actors complete in one window, and when all were started.
 
     Unless the unfinished ones are lost, all that are started count as completed.
@@ -355,18 +343,14 @@ def completed(
     started = starts < settings.window
     done = (ends <= settings.window if lost else started).ravel()
     # A difference of sums may miss the window's beginning by a rounding.
-    return Runs(*(column[done] for column in runs)), starts[started].clip(min=0.0)
+    return Programs(*(column[done] for column in runs)), starts[started].clip(min=0.0)
 
 
 def gradient(
-    logits: NDArray[np.float64], runs: Runs, advantage: NDArray[np.float64]
+    logits: NDArray[np.float64], runs: Programs, advantage: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """REINFORCE: mean over programs of A_i sum_t grad log pi, over instructions that ran."""
-    cell = (runs.before * 12 + runs.chosen)[runs.ran]
-    weight = np.broadcast_to(advantage[:, None], runs.ran.shape)[runs.ran]
-    taken = np.bincount(cell, weight, minlength=logits.size).reshape(logits.shape)
-    expected = taken.sum(axis=1, keepdims=True) * softmax(logits)
-    return np.asarray((taken - expected) / len(runs.ran))
+    return reinforce(logits, runs.before, runs.chosen, runs.ran, advantage)
 
 
 def weights(
@@ -456,27 +440,27 @@ def judge(
 MEASURES = ("ever", "best", "programs", "final_valid", "final_score", "final_seconds")
 
 
-def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
-    """Train every arm on every seed that the sidecar does not hold yet, and judge."""
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every run."""
+    return [
+        {"arm": arm, "seed": seed, "settings": settings} for seed in seeds for arm in ARMS + ADDED
+    ]
 
-    def run(arm: str, seed: int) -> dict[str, Any]:
-        key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
-        return dict(resumed(sidecar, key, lambda: train(arm, seed, settings)))
 
-    runs = {arm: [run(arm, seed) for seed in seeds] for arm in ARMS + ADDED}
-    told = {name: {arm: [run[name] for run in runs[arm]] for arm in runs} for name in MEASURES}
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    found = runs.by_arm(ARMS + ADDED)
+    told = {name: {arm: [run[name] for run in found[arm]] for arm in found} for name in MEASURES}
     arms = {
         arm: {
-            **{name: {**spread(told[name][arm]), "per_seed": told[name][arm]} for name in MEASURES},
-            "first": [run["first"] for run in runs[arm]],
+            **{name: by_seed(told[name][arm]) for name in MEASURES},
+            "first": [run["first"] for run in of],
             "curve": {
-                name: np.mean([run["curve"][name] for run in runs[arm]], axis=0).round(4).tolist()
-                for name in runs[arm][0]["curve"]
+                name: mean_curve([run["curve"][name] for run in of]) for name in of[0]["curve"]
             },
         }
-        for arm in runs
+        for arm, of in found.items()
     }
-    result = judge(told["ever"], told["best"])
     pairs = {
         f"{name}_{a}_minus_{b}": compare(told[name][a], told[name][b])
         for name, a, b in (
@@ -499,56 +483,38 @@ def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str
             ("milestones_completion_weighted", "milestones_weighted"),
         )
     }
-    return {**result, "beside": pairs, "added_after_the_verdict": added, "arms": arms}
-
-
-def reproduce(
-    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(20)
-) -> dict[str, Any]:
-    """Run what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
-    result = measure(settings, seeds, sidecar)
     starts = [start_of(seed, settings) for seed in seeds]
     chances = [float(durations(logits).valid.sum()) for logits in starts]
     expected = [settings.updates * hits(logits, settings) for logits in starts]
-    found = round(sum(result["arms"]["real_only"]["ever"]["per_seed"]))
-    record = {
-        "id": "102",
-        "method": "milestones",
-        "paper": "2509.01684",
-        "claim": CLAIM,
-        **result,
+    return {
+        **judge(told["ever"], told["best"]),
+        "beside": pairs,
+        "added_after_the_verdict": added,
+        "arms": arms,
         "start": {
             "chance_of_a_valid_program": [float(f"{q:.4g}") for q in chances],
-            "runs_that_find_one_without_learning": finders(expected, found),
+            "runs_that_find_one_without_learning": finders(
+                expected, round(sum(told["ever"]["real_only"]))
+            ),
         },
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {"windows_per_run": settings.updates, "runs": len(ARMS + ADDED) * len(seeds)},
-        "tries": tries(out, asdict(settings), seeds, result["verdict"]),
-        "versions": versions(),
-        "unproved": UNPROVED,
     }
-    write(out, record, sidecar)
-    return record
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    record = reproduce(out)
-    for arm, told in record["arms"].items():
-        print(f"{arm:30} " + "  ".join(f"{name} {shown(told[name])}" for name in MEASURES))
-    effects = record["effects"] | record["beside"] | record["added_after_the_verdict"]
-    for name, effect in effects.items():
-        print(f"{name} {shown(effect)}")
-    print(f"{record['halves']} -> {record['verdict']}; record: {out}")
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
+    return {"windows_per_run": settings.updates, "runs": len(keys(settings, seeds))}
 
 
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="102",
+    method="milestones",
+    paper="2509.01684",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(20),
+    keys=keys,
+    train=train,
+    judge=results,
+    budget=budget,
+)

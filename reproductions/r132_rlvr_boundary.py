@@ -1,6 +1,6 @@
 """132, the boundary of RLVR: first what is known already gains, then what is rare.
 
-    python -m reproductions.r132_rlvr_boundary [--out reproductions/results/132.json]
+    python -m reproductions 132
 
 The claim has two parts (arXiv 2510.04028). *Two stages*: the expected policy gradient first moves
 mass to the good answer that is sampled already, and only when that saturates does a better one gain
@@ -46,26 +46,16 @@ same, for its seeds are. Added after the verdict was in: `easier`, where one ans
 right, so that negatives have more to tell.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reproductions.record import (
-    all_of,
-    compare,
-    resumed,
-    shown,
-    softmax,
-    spread,
-    tries,
-    versions,
-    write,
-)
+from reproductions.effects import all_of, by_seed, compare, mean_curve
+from reproductions.runner import Key, Reproduction, Runs
+from reproductions.tabular import softmax
 
 from rewardsmith.policy.advantages.group_relative import grpo
 from rewardsmith.policy.advantages.negatives import negatives_only
@@ -75,7 +65,6 @@ from rewardsmith.testbeds import EnumerableLM
 
 EASIER = {"right": 0.2}
 
-OUT = Path(__file__).parent / "results" / "132.json"
 ARMS = ("grpo", "negatives", "negatives_double")
 MEASURES = ("pass_1", "pass_64", "in_reach", "rare_mass")
 CEILING = 0.98
@@ -215,28 +204,6 @@ def train(arm: str, seed: int, settings: Settings) -> dict[str, Any]:
 # --- the verdict ----------------------------------------------------------------------------------
 
 
-def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
-    """Train every arm on every seed that the sidecar does not hold yet, and judge."""
-
-    def run(arm: str, seed: int) -> dict[str, Any]:
-        key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
-        return resumed(sidecar, key, lambda: train(arm, seed, settings))
-
-    # Seed by seed, so that what is there after a kill compares all arms.
-    rows = [{arm: run(arm, seed) for arm in ARMS} for seed in seeds]
-    runs = {arm: [row[arm] for row in rows] for arm in ARMS}
-    arms: dict[str, Any] = {}
-    for arm, told in runs.items():
-        last = {name: [run[name][-1] for run in told] for name in MEASURES}
-        arms[arm] = {name: {**spread(v), "per_seed": v} for name, v in last.items()}
-        arms[arm]["curve"] = {
-            name: np.mean([run[name] for run in told], axis=0).round(4).tolist()
-            for name in (*MEASURES, "tokens")
-        }
-    start = {name: arms["grpo"]["curve"][name][0] for name in MEASURES}
-    return {**judge(runs), "start": start, "arms": arms}
-
-
 def judge(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """The rule for negatives only; ``runs`` are those of each arm, by seed."""
     last = {
@@ -272,55 +239,62 @@ def judge(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 # --- the record -----------------------------------------------------------------------------------
 
 
-def reproduce(
-    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(10)
-) -> dict[str, Any]:
-    """Run what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
+def easier(settings: Settings) -> Settings:
+    """What was added after the verdict."""
+    return replace(settings, **EASIER)
 
-    exact, learned = stages(settings), measure(settings, seeds, sidecar)
-    easier = measure(replace(settings, **EASIER), seeds, sidecar)
+
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every run."""
+    return [
+        {"arm": arm, "seed": seed, "settings": which}
+        for which in (settings, easier(settings))
+        for seed in seeds
+        for arm in ARMS
+    ]
+
+
+def told(runs: Runs, settings: Settings) -> dict[str, Any]:
+    """Verdict, effects, start and arms of negatives only."""
+    found = runs.by_arm(ARMS, settings=settings)
+    arms: dict[str, Any] = {}
+    for arm, of in found.items():
+        arms[arm] = {name: by_seed([run[name][-1] for run in of]) for name in MEASURES}
+        arms[arm]["curve"] = {
+            name: mean_curve([run[name] for run in of]) for name in (*MEASURES, "tokens")
+        }
+    start = {name: arms["grpo"]["curve"][name][0] for name in MEASURES}
+    return {**judge(found), "start": start, "arms": arms}
+
+
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    exact, learned = stages(settings), told(runs, settings)
     parts = {"two_stages": exact["verdict"], "negatives_only": learned["verdict"]}
-    verdict = all_of(parts)
-    record = {
-        "id": "132",
-        "method": "negatives_only",
-        "paper": "2510.04028",
-        "claim": CLAIM,
+    return {
         "two_stages": exact,
         **learned,
-        "verdict": verdict,
+        "verdict": all_of(parts),
         "parts_of_the_claim": parts,
-        "easier": easier,
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {"tokens_per_run": settings.tokens, "runs": 2 * len(ARMS) * len(seeds)},
-        "tries": tries(out, asdict(settings), seeds, verdict),
-        "versions": versions(),
-        "unproved": UNPROVED,
+        "easier": told(runs, easier(settings)),
     }
-    write(out, record, sidecar)
-    return record
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    record = reproduce(out)
-    print(f"two stages: {record['two_stages']}")
-    for title, found in (("one of twenty is right", record), ("easier", record["easier"])):
-        print(f"{title}, start: {found['start']}, guard: {found['guard']}")
-        for arm, told in found["arms"].items():
-            print(f"  {arm:16} {'  '.join(f'{name} {shown(told[name])}' for name in MEASURES)}")
-        for name, effect in (found["effects"] | found["beside"]).items():
-            print(f"  {name} {shown(effect)}")
-    print(f"verdict: {record['parts_of_the_claim']} -> {record['verdict']}; record: {out}")
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
+    return {"tokens_per_run": settings.tokens, "runs": len(keys(settings, seeds))}
 
 
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="132",
+    method="negatives_only",
+    paper="2510.04028",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(10),
+    keys=keys,
+    train=train,
+    judge=results,
+    budget=budget,
+)

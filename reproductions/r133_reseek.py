@@ -1,6 +1,6 @@
 """133, ReSeek: paying a search agent for judging what it found (arXiv 2510.00568).
 
-    python -m reproductions.r133_reseek [--out reproductions/results/133.json]
+    python -m reproductions 133
 
 The claim, in the smallest task that can show it: an agent that judges every document it retrieves,
 drops those it judged bad from its context, and is paid for right judgments besides the answer,
@@ -32,8 +32,8 @@ intervals are the 95 % bootstrap of the difference between arms of the same seed
     E = accuracy, judge - answer_only
 
 the claim is supported if E's interval lies above 0; else refuted if it lies below +0.02 (a rise of
-two points or more is excluded); else inconclusive. Half an interval's width is the smallest effect
-that would have been seen. Recorded without a say in the verdict: the same over all of training (is
+two points or more is excluded); else inconclusive. The effect that as many seeds show four times in
+five is recorded with each. Recorded without a say in the verdict: the same over all of training (is
 it faster?), what dropping documents adds (judge - judge_no_drop), and two variants of the reward:
 
 - `path`: the bridge counts as a reference too, as it would for a scorer that knows that a document
@@ -41,24 +41,19 @@ it faster?), what dropping documents adds (judge - judge_no_drop), and two varia
 - `settled`: the published code's rule that `good` is right in every episode whose answer is.
 """
 
-import argparse
-import json
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from reproductions.r004_gated_rewards import compare, shown, softmax, spread, tries
+from reproductions.effects import by_seed, compare, mean_curve, raised
+from reproductions.runner import Key, Reproduction, Runs
+from reproductions.tabular import reinforce, softmax
 
 import rewardsmith as rs
 from rewardsmith.signals import SelfCheck
 
-OUT = Path(__file__).parent / "results" / "133.json"
 ARMS = ("answer_only", "judge", "judge_no_drop")
 MEASURES = ("accuracy", "judged_right", "searches")
 QUESTION, LAST, ANSWER = range(3)
@@ -233,46 +228,27 @@ def gradient(
     logits: NDArray[np.float64], choices: Choices, advantage: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """REINFORCE: mean over episodes of A_i sum_t grad log pi(a_t | s_t), shape of ``logits``."""
-    cell = (choices.state * logits.shape[1] + choices.action)[choices.mask]
-    weight = np.broadcast_to(advantage[:, None], choices.mask.shape)[choices.mask]
-    taken = np.bincount(cell, weight, minlength=logits.size).reshape(logits.shape)
-    expected = taken.sum(axis=1, keepdims=True) * softmax(logits)
-    return np.asarray((taken - expected) / len(advantage))
+    return reinforce(logits, choices.state, choices.action, choices.mask, advantage)
 
 
 # --- the verdict ----------------------------------------------------------------------------------
 
 
-def ruled(effect: Mapping[str, float]) -> str:
-    """The rule of the module's docstring."""
-    if effect["low"] > 0:
-        return "supported"
-    return "refuted" if effect["high"] < MARGIN else "inconclusive"
-
-
-def judged(runs: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]) -> dict[str, Any]:
-    """Verdict, effects and arms from the runs of each arm, one per seed."""
-    last = {arm: [run["accuracy"][-1] for run in runs[arm]] for arm in ARMS}
-    whole = {arm: [float(np.mean(run["accuracy"])) for run in runs[arm]] for arm in ARMS}
+def told(runs: Runs, settings: Settings) -> dict[str, Any]:
+    """Verdict, effects and arms of one kind of reference: the rule of the module's docstring."""
+    found = runs.by_arm(ARMS, settings=settings)
+    last = {arm: [run["accuracy"][-1] for run in found[arm]] for arm in ARMS}
+    whole = {arm: [float(np.mean(run["accuracy"])) for run in found[arm]] for arm in ARMS}
     effect = compare(last["judge"], last["answer_only"])
     arms = {
         arm: {
-            **{
-                name: {
-                    **spread([run[name][-1] for run in runs[arm]]),
-                    "per_seed": [run[name][-1] for run in runs[arm]],
-                }
-                for name in MEASURES
-            },
-            "curve": {
-                name: np.mean([run[name] for run in runs[arm]], axis=0).round(4).tolist()
-                for name in MEASURES
-            },
+            **{name: by_seed([run[name][-1] for run in found[arm]]) for name in MEASURES},
+            "curve": {name: mean_curve([run[name] for run in found[arm]]) for name in MEASURES},
         }
         for arm in ARMS
     }
     return {
-        "verdict": ruled(effect),
+        "verdict": raised(effect, MARGIN),
         "effects": {
             "accuracy_judge_minus_answer_only": effect,
             "accuracy_over_training_judge_minus_answer_only": compare(
@@ -287,83 +263,43 @@ def judged(runs: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]) -> dict[
 # --- the record -----------------------------------------------------------------------------------
 
 
-def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
-    """Train every arm on every seed that the sidecar does not hold yet, and judge."""
-    return judged({arm: [resumed(arm, seed, settings, sidecar) for seed in seeds] for arm in ARMS})
+def kinds(settings: Settings) -> dict[str, Settings]:
+    """What is recorded without a say in the verdict."""
+    return {name: replace(settings, **changed) for name, changed in VARIANTS.items()}
 
 
-def resumed(arm: str, seed: int, settings: Settings, sidecar: Path) -> dict[str, list[float]]:
-    """The run from the sidecar; or trained now, and added to it."""
-    key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
-    lines = sidecar.read_text(encoding="utf-8").split("\n")[:-1] if sidecar.exists() else []
-    for line in map(json.loads, lines):
-        if line["key"] == key:
-            return line["run"]
-    run = train(arm, seed, settings)
-    # Written beside and renamed, so that a kill cannot cut a line short.
-    part = sidecar.with_name(sidecar.name + ".part")
-    added = [*lines, json.dumps({"key": key, "run": run})]
-    part.write_text("\n".join(added) + "\n", encoding="utf-8")
-    part.replace(sidecar)
-    return run
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every run."""
+    return [
+        {"arm": arm, "seed": seed, "settings": which}
+        for which in (settings, *kinds(settings).values())
+        for seed in seeds
+        for arm in ARMS
+    ]
 
 
-def reproduce(
-    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(10)
-) -> dict[str, Any]:
-    """Run what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
-    result = measure(settings, seeds, sidecar)
-    variants = {
-        name: measure(replace(settings, **changed), seeds, sidecar)
-        for name, changed in VARIANTS.items()
-    }
-    record = {
-        "id": "133",
-        "method": "self_check",
-        "paper": "2510.00568",
-        "claim": CLAIM,
-        **result,
-        "variants": variants,
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {
-            "episodes_per_run": settings.updates * settings.batch,
-            "runs": (1 + len(VARIANTS)) * len(ARMS) * len(seeds),
-        },
-        "tries": tries(out, settings, seeds, result["verdict"]),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("rewardsmith", "numpy", "torch")},
-        },
-        "unproved": UNPROVED,
-    }
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(out)
-    sidecar.unlink(missing_ok=True)
-    return record
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    variants = {name: told(runs, changed) for name, changed in kinds(settings).items()}
+    return {**told(runs, settings), "variants": variants}
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    record = reproduce(out)
-    for title, result in {"answer as reference": record, **record["variants"]}.items():
-        print(title)
-        for arm, told in result["arms"].items():
-            cells = [f"{name} {shown(told[name])}" for name in MEASURES]
-            print(f"  {arm:13} {'  '.join(cells)}")
-        for name, effect in result["effects"].items():
-            print(f"  {name} {shown(effect)}, visible from {effect['smallest_visible']:.3f}")
-        print(f"  -> {result['verdict']}")
-    print(f"verdict: {record['verdict']} (the first of the three); record: {out}")
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
+    episodes = settings.updates * settings.batch
+    return {"episodes_per_run": episodes, "runs": len(keys(settings, seeds))}
 
 
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="133",
+    method="self_check",
+    paper="2510.00568",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(10),
+    keys=keys,
+    train=train,
+    judge=results,
+    budget=budget,
+)

@@ -1,6 +1,6 @@
 """145, spurious rewards: what the clip does to entropy where the reward says nothing.
 
-    python -m reproductions.r145_spurious_reward [--out reproductions/results/145.json]
+    python -m reproductions 145
 
 The claim, where everything but the sampling is exact: trained with GRPO on a reward that is a coin
 toss, a policy loses entropy because its updates are clipped, and not without the clip (arXiv
@@ -48,25 +48,14 @@ Recorded without a say in the verdict: the same for the flat start, the slopes t
 log, and what becomes of the accuracy in every arm.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from reproductions.record import (
-    all_of,
-    compare,
-    judged,
-    resumed,
-    shown,
-    spread,
-    tries,
-    versions,
-    write,
-)
+from reproductions.effects import all_of, by_seed, compare, judged, mean_curve, spread
+from reproductions.runner import Key, Reproduction, Runs
 
 from rewardsmith.audit.spurious import LoggedUpdate, spurious_reward_check
 from rewardsmith.policy.advantages.group_relative import grpo
@@ -74,7 +63,6 @@ from rewardsmith.policy.losses.aggregation import Aggregation
 from rewardsmith.policy.losses.clipping import ppo
 from rewardsmith.testbeds import EnumerableLM
 
-OUT = Path(__file__).parent / "results" / "145.json"
 FLIPS = {"clip": 0.5, "no_clip": 0.5, "flip_25": 0.25, "flip_10": 0.1, "true": 0.0}
 """For how many of the answers the reward is the wrong one."""
 ARMS = (*FLIPS, "entropy_only")
@@ -234,10 +222,7 @@ def judge(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         "guard": guard,
         "effects": effects,
         "beside": beside,
-        "arms": {
-            arm: {name: {**spread(told), "per_seed": told} for name, told in values[arm].items()}
-            for arm in ARMS
-        },
+        "arms": {arm: {name: by_seed(told) for name, told in values[arm].items()} for arm in ARMS},
     }
 
 
@@ -253,73 +238,55 @@ def absent(effect: Mapping[str, Any], margin: float) -> str:
     return "supported" if effect["high"] < margin else "inconclusive"
 
 
-def measure(start: str, settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
-    """Train every arm on every seed that the sidecar does not hold yet, and judge."""
+# --- the record -----------------------------------------------------------------------------------
 
-    def run(arm: str, seed: int) -> dict[str, Any]:
-        key = {"arm": arm, "start": start, "seed": seed, "settings": asdict(settings)}
-        return resumed(sidecar, key, lambda: train(arm, start, seed, settings))
 
-    rows = [{arm: run(arm, seed) for arm in ARMS} for seed in seeds]
-    told = judge({arm: [row[arm] for row in rows] for arm in ARMS})
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every run."""
+    return [
+        {"arm": arm, "start": start, "seed": seed, "settings": settings}
+        for start in STARTS
+        for seed in seeds
+        for arm in ARMS
+    ]
+
+
+def told(runs: Runs, start: str) -> dict[str, Any]:
+    """Verdict, effects and arms from one start."""
+    found = runs.by_arm(ARMS, start=start)
+    told = judge(found)
     for arm in ARMS:
         told["arms"][arm]["curve"] = {
-            name: np.mean([row[arm][name] for row in rows], axis=0).round(4).tolist()[::10]
+            name: mean_curve([run[name] for run in found[arm]])[::10]
             for name in ("entropy", "accuracy")
         }
     return told
 
 
-# --- the record -----------------------------------------------------------------------------------
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    return {**told(runs, "skewed"), "flat": told(runs, "flat")}
 
 
-def reproduce(
-    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(10)
-) -> dict[str, Any]:
-    """Run what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
-    found = {start: measure(start, settings, seeds, sidecar) for start in STARTS}
-    answers = settings.rollouts * settings.group * settings.prompts
-    record = {
-        "id": "145",
-        "method": "spurious-reward-audit",
-        "paper": "2512.16912",
-        "claim": CLAIM,
-        **found["skewed"],
-        "flat": found["flat"],
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {
-            "answers_per_run": answers,
-            "steps_per_run": settings.rollouts * settings.epochs,
-            "runs": len(STARTS) * len(ARMS) * len(seeds),
-        },
-        "tries": tries(out, asdict(settings), seeds, found["skewed"]["verdict"]),
-        "versions": versions(),
-        "unproved": UNPROVED,
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
+    return {
+        "answers_per_run": settings.rollouts * settings.group * settings.prompts,
+        "steps_per_run": settings.rollouts * settings.epochs,
+        "runs": len(keys(settings, seeds)),
     }
-    write(out, record, sidecar)
-    return record
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    record = reproduce(out)
-    for title, found in (("skewed", record), ("flat", record["flat"])):
-        print(title)
-        for arm, told in found["arms"].items():
-            print(f"  {arm:12} {'  '.join(f'{name} {shown(told[name])}' for name in names(arm))}")
-        for name, effect in (found["effects"] | found["beside"]).items():
-            print(f"  {name} {shown(effect)}")
-        print(f"  {found['verdict']}, {found['parts']}, guard: {found['guard']}")
-    print(f"verdict: {record['verdict']} (of the skewed start); record: {out}")
-
-
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="145",
+    method="spurious-reward-audit",
+    paper="2512.16912",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(10),
+    keys=keys,
+    train=train,
+    judge=results,
+    budget=budget,
+)

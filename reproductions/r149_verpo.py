@@ -1,6 +1,6 @@
 """149, VeRPO: tests weighted by how hard they are, against pass/fail and plain partial credit.
 
-    python -m reproductions.r149_verpo [--out reproductions/results/149.json]
+    python -m reproductions 149
 
 The claim, in the smallest task that can show it: a policy that is paid for all tests passed and for
 the weight of those that were, where weights grow with difficulty and are calibrated by density
@@ -68,30 +68,20 @@ been two points above it. The guard, which asks for the worst arm, does not see 
 about `outcome` could only be refuted or stay open.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reproductions.record import (
-    all_of,
-    compare,
-    judged,
-    resumed,
-    shown,
-    spread,
-    tries,
-    versions,
-    write,
-)
+from reproductions.effects import all_of, by_seed, compare, judged, mean_curve
+from reproductions.record import RESULTS
+from reproductions.runner import Key, Reproduction, Runs
 
 from rewardsmith.ops.difficulty import (
     local_reward,
@@ -100,7 +90,6 @@ from rewardsmith.ops.difficulty import (
 )
 from rewardsmith.policy.advantages import grpo, verpo_advantages
 
-OUT = Path(__file__).parent / "results" / "149.json"
 ARMS = ("outcome", "fraction", "mixed", "weighted", "verpo")
 CONTROL = "shorter"
 AGAINST = ("outcome", "fraction", "mixed")
@@ -424,29 +413,37 @@ def judge(curves: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Any]:
     }
 
 
-def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str, Any]:
-    """Train every arm on every seed that the sidecar does not hold yet, and judge."""
+# --- the record -----------------------------------------------------------------------------------
 
-    def run(arm: str, seed: int) -> dict[str, list[float]]:
-        key = {"arm": arm, "seed": seed, "settings": asdict(settings)}
-        return resumed(sidecar, key, lambda: train(arm, seed, settings))
 
-    names = (*ARMS, CONTROL)
-    # Seed by seed, so that what is there after a kill compares all arms.
-    rows = [{arm: run(arm, seed) for arm in names} for seed in seeds]
+def slower(settings: Settings) -> Settings:
+    """What is recorded without a say in the verdict."""
+    return replace(settings, **SLOWER)
+
+
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every run."""
+    return [
+        {"arm": arm, "seed": seed, "settings": which}
+        for which in (settings, slower(settings))
+        for seed in seeds
+        for arm in (*ARMS, CONTROL)
+    ]
+
+
+def told(runs: Runs, settings: Settings) -> dict[str, Any]:
+    """Verdict, effects and arms at one learning rate."""
+    found = runs.by_arm((*ARMS, CONTROL), settings=settings)
     arms: dict[str, Any] = {}
-    for arm in names:
-        last = {name: [row[arm][name][-1] for row in rows] for name in (*MEASURES, "solved")}
-        arms[arm] = {name: {**spread(v), "per_seed": v} for name, v in last.items()}
-        arms[arm]["curve"] = {
-            name: np.mean([row[arm][name] for row in rows], axis=0).round(4).tolist()
-            for name in MEASURES
-        }
-    passed = {arm: [row[arm]["all_passed"] for row in rows] for arm in names}
-    told = judge({arm: passed[arm] for arm in ARMS})
+    for arm, of in found.items():
+        last = {name: [run[name][-1] for run in of] for name in (*MEASURES, "solved")}
+        arms[arm] = {name: by_seed(values) for name, values in last.items()}
+        arms[arm]["curve"] = {name: mean_curve([run[name] for run in of]) for name in MEASURES}
+    passed = {arm: [run["all_passed"] for run in of] for arm, of in found.items()}
+    result = judge({arm: passed[arm] for arm in ARMS})
     stuck = {arm: arms[arm]["stuck"]["per_seed"] for arm in ARMS}
     for arm in ARMS[:-1]:
-        told["effects"][f"stuck_verpo_minus_{arm}"] = compare(stuck["verpo"], stuck[arm])
+        result["effects"][f"stuck_verpo_minus_{arm}"] = compare(stuck["verpo"], stuck[arm])
     control = {
         f"{name}_{CONTROL}_minus_{arm}": compare(
             [one(curve) for curve in passed[CONTROL]], [one(curve) for curve in passed[arm]]
@@ -454,60 +451,32 @@ def measure(settings: Settings, seeds: Sequence[int], sidecar: Path) -> dict[str
         for name, one in (("last", itemgetter(-1)), ("mean", np.mean))
         for arm in ARMS
     }
-    return {**told, "control_of_step_size": control, "arms": arms}
+    return {**result, "control_of_step_size": control, "arms": arms}
 
 
-# --- the record -----------------------------------------------------------------------------------
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    # Kept as it was found: it is not run again.
+    first = json.loads((RESULTS / "149.json").read_text(encoding="utf-8"))["first_try"]
+    return {**told(runs, settings), "slower": told(runs, slower(settings)), "first_try": first}
 
 
-def reproduce(
-    out: Path = OUT, settings: Settings | None = None, seeds: Sequence[int] = range(10, 20)
-) -> dict[str, Any]:
-    """Run what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
-    found = measure(settings, seeds, sidecar)
-    slower = measure(replace(settings, **SLOWER), seeds, sidecar)
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
     programs = settings.updates * settings.group * 2 * settings.tasks_per_length
-    runs = 2 * (len(ARMS) + 1) * len(seeds)
-    record = {
-        "id": "149",
-        "method": "verpo",
-        "paper": "2601.03525",
-        "claim": CLAIM,
-        **found,
-        "slower": slower,
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {"programs_per_run": programs, "runs": runs},
-        "tries": tries(out, asdict(settings), seeds, found["verdict"]),
-        # Kept as it was found: it is not run again.
-        "first_try": json.loads(OUT.read_text(encoding="utf-8"))["first_try"],
-        "versions": versions(),
-        "unproved": UNPROVED,
-    }
-    write(out, record, sidecar)
-    return record
+    return {"programs_per_run": programs, "runs": len(keys(settings, seeds))}
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    record = reproduce(out)
-    for title, found in (("learning rate 1", record), ("learning rate 0.3", record["slower"])):
-        print(title)
-        for arm, told in found["arms"].items():
-            cells = [f"{name} {shown(told[name])}" for name in (*MEASURES, "solved")]
-            print(f"  {arm:9} {'  '.join(cells)}")
-        for name, effect in (found["effects"] | found["control_of_step_size"]).items():
-            print(f"  {name} {shown(effect)}")
-        print(f"  {found['parts_of_the_claim']} -> {found['verdict']}, guard: {found['guard']}")
-    print(f"verdict: {record['verdict']} (the first of the two); record: {out}")
-
-
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="149",
+    method="verpo",
+    paper="2601.03525",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(10, 20),
+    keys=keys,
+    train=train,
+    judge=results,
+    budget=budget,
+)

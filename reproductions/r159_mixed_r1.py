@@ -1,6 +1,6 @@
 """159, Mixed-R1: one router over typed verifiers, and BMAS for open text (arXiv 2505.24164).
 
-    python -m reproductions.r159_mixed_r1 [--out reproductions/results/159.json] [--data FOLDER]
+    python -m reproductions 159 [--data FOLDER]
 
 Two claims, each in the smallest task that can show it: that token-embedding similarity (BMAS)
 grades open text better than counting words does, and that a mixture of tasks is learned better from
@@ -41,15 +41,11 @@ each way of spoiling by itself; the sheet of three spoiled versions (all clauses
 half dropped, another solution; severity 1, 2, 3); each task by itself, and exact answers.
 """
 
-import argparse
 import json
-import platform
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,7 +53,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reproductions.r004_gated_rewards import compare, shown, spread, tries
+from reproductions.effects import all_of, by_seed, compare, raised, spread
+from reproductions.runner import Key, Reproduction, Runs
 from torch import Tensor, nn
 
 import rewardsmith as rs
@@ -65,8 +62,7 @@ from rewardsmith.combine import Router
 from rewardsmith.signals import BoxIoU, TokenSimilarity
 from rewardsmith.signals.token_similarity import bmas
 
-OUT = Path(__file__).parent / "results" / "159.json"
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SOLUTIONS = "gsm8k_train.jsonl"
 ARMS = ("router", "exact")
 MEASURES = ("bmas", "word_counts", "rouge_l")
 MARGINS = {"ranks": 0.01, "routes": 0.02}
@@ -106,7 +102,7 @@ Clauses = list[str]
 
 def solutions_of(data: Path) -> list[Clauses]:
     """The clauses of every worked solution."""
-    lines = (data / "gsm8k_train.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (data / SOLUTIONS).read_text(encoding="utf-8").splitlines()
     return [clauses_of(json.loads(line)["answer"]) for line in lines]
 
 
@@ -390,13 +386,6 @@ def evaluated(policy: Policy, seed: int, settings: Settings) -> dict[str, float]
 # --- the verdict ----------------------------------------------------------------------------------
 
 
-def ruled(effect: Mapping[str, float], margin: float) -> str:
-    """The rule of the module's docstring, for one of the claims."""
-    if effect["low"] > 0:
-        return "supported"
-    return "refuted" if effect["high"] < margin else "inconclusive"
-
-
 def judge(
     ranks: Sequence[Mapping[str, Mapping[str, float]]],
     runs: Mapping[str, Sequence[Mapping[str, float]]],
@@ -421,111 +410,66 @@ def judge(
     effects |= {f"bmas_minus_rouge_l_{name}": gap("bmas", "rouge_l", name) for name in groups}
     effects |= {f"router_minus_exact_{name}": lead(name) for name in runs["router"][0]}
     halves = {
-        "ranks": ruled(effects["bmas_minus_word_counts_all"], MARGINS["ranks"]),
-        "routes": ruled(effects["router_minus_exact_mean"], MARGINS["routes"]),
+        "ranks": raised(effects["bmas_minus_word_counts_all"], MARGINS["ranks"]),
+        "routes": raised(effects["router_minus_exact_mean"], MARGINS["routes"]),
     }
-    verdict = "inconclusive"
-    if "refuted" in halves.values():
-        verdict = "refuted"
-    elif set(halves.values()) == {"supported"}:
-        verdict = "supported"
-    return {"verdict": verdict, "halves": halves, "effects": effects}
+    return {"verdict": all_of(halves), "halves": halves, "effects": effects}
 
 
 # --- the record -----------------------------------------------------------------------------------
 
 
-def resumed(key: Mapping[str, Any], work: Callable[[], Any], sidecar: Path) -> Any:
-    """The result under this key from the sidecar; or worked out now, and added to it."""
-    lines = sidecar.read_text(encoding="utf-8").split("\n")[:-1] if sidecar.exists() else []
-    for line in map(json.loads, lines):
-        if line["key"] == key:
-            return line["run"]
-    run = work()
-    # Written beside and renamed, so that a kill cannot cut a line short.
-    part = sidecar.with_name(sidecar.name + ".part")
-    added = [*lines, json.dumps({"key": key, "run": run})]
-    part.write_text("\n".join(added) + "\n", encoding="utf-8")
-    part.replace(sidecar)
-    return run
+def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
+    """Every run: the ranking and both arms of a seed."""
+    return [
+        {"part": part, "seed": seed, "settings": settings}
+        for seed in seeds
+        for part in ("ranking", *ARMS)
+    ]
 
 
-def reproduce(
-    out: Path = OUT,
-    settings: Settings | None = None,
-    seeds: Sequence[int] = range(10),
-    data: Path = DATA,
-) -> dict[str, Any]:
-    """Run what is missing, write the record to ``out`` and return it."""
-    settings = settings or Settings()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = out.with_suffix(".partial.jsonl")
+def run(part: str, seed: int, settings: Settings, data: Path) -> dict[str, Any]:
+    """What one part of a seed finds."""
+    return ranking(seed, settings, data) if part == "ranking" else train(part, seed, settings)
 
-    def run(part: str, seed: int, work: Callable[[], Any]) -> Any:
-        return resumed({"part": part, "seed": seed, "settings": asdict(settings)}, work, sidecar)
 
-    ranks = [run("ranking", s, lambda s=s: ranking(s, settings, data)) for s in seeds]
-    runs: dict[str, list[Any]] = {
-        arm: [run(arm, s, lambda s=s, arm=arm: train(arm, s, settings)) for s in seeds]
-        for arm in ARMS
-    }
-    result = judge(ranks, runs)
-    record = {
-        "id": "159",
-        "method": "router",
-        "paper": "2505.24164",
-        "claim": CLAIM,
-        **result,
+def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the record tells."""
+    ranks, arms = runs.of(part="ranking"), {arm: runs.of(part=arm) for arm in ARMS}
+    return {
+        **judge(ranks, arms),
         "measures": {
             measure: {name: spread([r[measure][name] for r in ranks]) for name in ranks[0][measure]}
             for measure in MEASURES
         },
         "arms": {
-            arm: {
-                name: {**spread(values := [r[name] for r in runs[arm]]), "per_seed": values}
-                for name in runs[arm][0]
-            }
-            for arm in ARMS
+            arm: {name: by_seed([r[name] for r in found]) for name in found[0]}
+            for arm, found in arms.items()
         },
-        "settings": asdict(settings),
-        "seeds": list(seeds),
-        "budget": {
-            "solutions_per_seed": settings.solutions,
-            "answers_per_run": settings.updates * settings.requests * settings.group,
-            "runs": len(ARMS) * len(seeds),
-        },
-        "tries": tries(out, settings, seeds, result["verdict"]),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("rewardsmith", "numpy", "torch", "scikit-learn")},
-        },
-        "unproved": UNPROVED,
     }
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(out)
-    sidecar.unlink(missing_ok=True)
-    return record
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the record goes")
-    parser.add_argument("--data", type=Path, default=DATA, help="the folder of gsm8k_train.jsonl")
-    arguments = parser.parse_args()
-    if not (arguments.data / "gsm8k_train.jsonl").exists():
-        sys.exit(f"there is no gsm8k_train.jsonl in {arguments.data}; say where with --data")
-    torch.set_num_threads(1)
-    record = reproduce(arguments.out, data=arguments.data)
-    for measure, told in record["measures"].items():
-        print(f"  {measure:12} {'  '.join(f'{name} {shown(v)}' for name, v in told.items())}")
-    for arm, told in record["arms"].items():
-        print(f"  {arm:12} {'  '.join(f'{name} {shown(v)}' for name, v in told.items())}")
-    for name, effect in record["effects"].items():
-        print(f"  {name} {shown(effect)}, visible from {effect['smallest_visible']:.3f}")
-    print(f"{record['halves']} -> {record['verdict']}; record: {arguments.out}")
+def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
+    """What is spent."""
+    return {
+        "solutions_per_seed": settings.solutions,
+        "answers_per_run": settings.updates * settings.requests * settings.group,
+        "runs": len(ARMS) * len(seeds),
+    }
 
 
-if __name__ == "__main__":
-    main()
+REPRODUCTION = Reproduction(
+    id="159",
+    method="router",
+    paper="2505.24164",
+    claim=CLAIM,
+    unproved=UNPROVED,
+    settings=Settings(),
+    seeds=range(10),
+    keys=keys,
+    train=run,
+    judge=results,
+    budget=budget,
+    packages=("scikit-learn",),
+    data=SOLUTIONS,
+)

@@ -1,7 +1,4 @@
-"""For reproductions: effects over seeds, runs that outlive a kill, and the record's tail.
-
-149 and 102 are built on it. 004, which is older, holds parts of its own, which others import.
-"""
+"""Records and what comes before them: runs that outlive a kill, tries, versions."""
 
 import json
 import platform
@@ -10,85 +7,80 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from reproductions.effects import (
+    POWER_80,
+    all_of,
+    by_seed,
+    compare,
+    judged,
+    mean_curve,
+    raised,
+    shown,
+    spread,
+    visible,
+)
+from reproductions.tabular import softmax
 
-from rewardsmith.report.statistics import bootstrap_interval, probability_of_improvement
+__all__ = [
+    "POWER_80",
+    "RESULTS",
+    "Sidecar",
+    "all_of",
+    "by_seed",
+    "compare",
+    "judged",
+    "mean_curve",
+    "raised",
+    "resumed",
+    "shown",
+    "softmax",
+    "spread",
+    "tries",
+    "versions",
+    "visible",
+    "write",
+]
 
-POWER_80 = 1.43
-"""(1.96 + 0.84) / 1.96: how many half widths of a 95 % interval an effect has to have for the
-interval of a new run to lie beyond 0 with a probability of 80 %; at one half width it is 50 %."""
+RESULTS = Path(__file__).parent / "results"
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Over the last axis."""
-    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
+class Sidecar:
+    """The runs that are done, one a line beside the record, until that is written.
 
-
-# --- effects --------------------------------------------------------------------------------------
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """The mean over seeds and its 95 % bootstrap interval."""
-    low, high = bootstrap_interval(values, np.mean)
-    return {"mean": round(float(np.mean(values)), 6), "low": round(low, 6), "high": round(high, 6)}
-
-
-def compare(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
-    """x - y over seeds, and the size of effect that as many seeds show four times in five.
-
-    That size, ``visible_at_80_power``, is 1.43 half widths of the interval; None where all seeds
-    have the same difference, as in arms that are at the floor: their interval has no width, which
-    says nothing about what would have been seen.
+    One process writes it. A kill can cut the last line short: that run is not there, then.
     """
-    told = spread([a - b for a, b in zip(x, y, strict=True)])
-    width = told["high"] - told["low"]
-    better = round(probability_of_improvement(x, y), 4)
-    visible = round(POWER_80 * width / 2, 6) if width > 0 else None
-    return {**told, "probability_of_improvement": better, "visible_at_80_power": visible}
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            _replace(path, whole)
+        self.entries: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
 
-def judged(effect: Mapping[str, Any], margin: float) -> str:
-    """Refuted if a rise by the margin is excluded, else supported if there is a rise at all.
+    def find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The line of a run that was done under that key; what failed is to be tried again."""
+        for entry in self.entries:
+            if entry["key"] == key and "run" in entry:
+                return entry
+        return None
 
-    So a rise that is there, and smaller than the margin, refutes.
-    """
-    if effect["high"] < margin:
-        return "refuted"
-    return "supported" if effect["low"] > 0 else "inconclusive"
-
-
-def all_of(parts: Mapping[str, str]) -> str:
-    """A claim's verdict: refuted if a part is, supported if all are, else inconclusive."""
-    found = set(parts.values())
-    if "refuted" in found:
-        return "refuted"
-    return "supported" if found == {"supported"} else "inconclusive"
-
-
-def shown(told: Mapping[str, Any]) -> str:
-    """A mean with its interval, and what would have been seen."""
-    text = f"{told['mean']:.3f} [{told['low']:.3f}, {told['high']:.3f}]"
-    if "visible_at_80_power" not in told:
-        return text
-    visible = told["visible_at_80_power"]
-    return f"{text}, " + ("all seeds tie" if visible is None else f"visible from {visible:.3f}")
-
-
-# --- runs and records -----------------------------------------------------------------------------
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Write one more line."""
+        line = json.dumps(entry)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        self.entries.append(json.loads(line))
 
 
 def resumed(sidecar: Path, key: Mapping[str, Any], train: Callable[[], Any]) -> Any:
     """The run of that key from the sidecar; or trained now, and added to it."""
-    key = json.loads(json.dumps(key))
-    lines = sidecar.read_text(encoding="utf-8").splitlines() if sidecar.exists() else []
-    for line in map(json.loads, lines):
-        if line["key"] == key:
-            return line["run"]
-    run = json.loads(json.dumps(train()))
-    _replace(sidecar, "\n".join([*lines, json.dumps({"key": key, "run": run})]) + "\n")
-    return run
+    key, lines = json.loads(json.dumps(key)), Sidecar(sidecar)
+    found = lines.find(key)
+    if found is None:
+        lines.add({"key": key, "run": train()})
+        found = lines.entries[-1]
+    return found["run"]
 
 
 def tries(out: Path, settings: Mapping[str, Any], seeds: Sequence[int], verdict: str) -> list[Any]:
@@ -102,9 +94,9 @@ def tries(out: Path, settings: Mapping[str, Any], seeds: Sequence[int], verdict:
     return [*told, {**now, "times": 1}]
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
     """Of what the numbers depend on."""
-    named = {name: version(name) for name in ("rewardsmith", "numpy", "torch")}
+    named = {name: version(name) for name in ("rewardsmith", "numpy", "torch", *packages)}
     return {"python": platform.python_version(), **named}
 
 

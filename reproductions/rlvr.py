@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reproductions.effects import by_seed, shown
 
 import rewardsmith as rs
 from rewardsmith.testbeds import rlvr
@@ -63,8 +64,10 @@ def run(
     Returns:
         ``curve``: at ``tokens`` generated, ``pass@1``, ``pass@8``, ``greedy``, ``entropy``,
         ``length``, ``wrong_length`` (None where no answer is wrong), and each part's ``pass@1``;
-        ``logged``: means over the run's updates of shares (``zero_advantage``, ``clipped``), and
-        ``updates``.
+        ``logged``: means over the run of what training told, per batch of answers
+        (``zero_advantage``, ``rounds``, ``reward``, ``training_entropy``) or per update
+        (``clipped``, None where the loss clips nothing), ``entropy_at_the_end``, and how many
+        ``batches``, ``updates`` and ``generated_tokens`` there were.
     """
     import torch
     from transformers import PrinterCallback, TrainerCallback
@@ -87,6 +90,10 @@ def run(
 
     class Measuring(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            every = args.steps_per_generation * args.num_iterations
+            if state.global_step * args.gradient_accumulation_steps % every:
+                # Some of what was generated is not trained on yet.
+                return
             done = trainer.generated_tokens
             if done >= budget.tokens * len(curve) / budget.points:
                 look(done)
@@ -158,28 +165,56 @@ def logged(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     return [run["logged"][name] for run in runs]
 
 
+def columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a table tells of an arm, over seeds; no column where a loss clips nothing."""
+    found = {
+        "gain": gained(runs, "pass@1"),
+        **{name: last(runs, name) for name in ("pass@1", "pass@8", "entropy", "length")},
+        **{name: logged(runs, name) for name in ("clipped", "zero_advantage")},
+    }
+    return {name: by_seed(values) for name, values in found.items() if None not in values}
+
+
+def markdown(arms: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table with a row for each arm: means and 95 % intervals."""
+    names = list(dict.fromkeys(name for told in arms.values() for name in told))
+    rows = [
+        [arm, *(shown(told[name]) if name in told else "-" for name in names)]
+        for arm, told in arms.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(["arm", *names], *rows, strict=True)]
+    lines = [["arm", *names], ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
+
+
 def _data(task: Any) -> Any:
     from datasets import Dataset
 
     return Dataset.from_list(list(task.rows("train")))
 
 
-def _logged(history: Sequence[Mapping[str, Any]], trainer: Any) -> dict[str, float]:
-    steps = [entry for entry in history if "advantage/zero" in entry]
+def _logged(history: Sequence[Mapping[str, Any]], trainer: Any) -> dict[str, Any]:
+    updates = [entry for entry in history if "entropy" in entry]
+    # A batch of answers is trained on by one update or by several.
+    batches = [entry for entry in updates if "advantage/zero" in entry]
+    tail = batches[-max(1, len(batches) // 10) :]
+    clips = [f"loss/{name}" for name in CLIPS]
+    clipped = [sum(e.get(name, 0.0) for name in clips) for e in updates if clips[0] in e]
 
-    def mean(names: Sequence[str]) -> float:
-        values = [sum(entry.get(name, 0.0) for name in names) for entry in steps]
-        return round(float(np.mean(values)), 6)
+    def mean(entries: Sequence[Mapping[str, Any]], name: str) -> float:
+        return round(float(np.mean([entry.get(name, 0.0) for entry in entries])), 6)
 
-    told = {
-        "zero_advantage": mean(["advantage/zero"]),
-        "clipped": mean([f"loss/{name}" for name in CLIPS]),
-        "rounds": mean(["sampler/rounds"]),
-        "training_entropy": mean(["entropy"]),
-        "reward": mean(["reward"]),
+    return {
+        "zero_advantage": mean(batches, "advantage/zero"),
+        "clipped": round(float(np.mean(clipped)), 6) if clipped else None,
+        "rounds": mean(batches, "sampler/rounds"),
+        "training_entropy": mean(batches, "entropy"),
+        "reward": mean(batches, "reward"),
         "generated_tokens": trainer.generated_tokens,
-        "updates": len(steps),
+        "batches": len(batches),
+        "updates": len(updates),
+        "entropy_at_the_end": mean(tail, "entropy"),
     }
-    tail = steps[-max(1, len(steps) // 10) :]
-    told["entropy_at_the_end"] = round(float(np.mean([e["entropy"] for e in tail])), 6)
-    return told

@@ -1,7 +1,6 @@
 """The reproduction of spurious rewards: what the clip does, the learner, the rule, the record."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from reproductions import r145_spurious_reward as r145
+from reproductions.effects import all_of
 from reproductions.r145_spurious_reward import (
     ARMS,
     LOGGED,
@@ -17,9 +17,8 @@ from reproductions.r145_spurious_reward import (
     UNBOUNDED,
     Settings,
     judge,
-    reproduce,
 )
-from reproductions.record import all_of
+from tests.reproduced import VERDICTS, recorded, stored
 
 from rewardsmith.policy.advantages.group_relative import grpo
 from rewardsmith.policy.losses.clipping import ppo
@@ -27,7 +26,6 @@ from rewardsmith.testbeds import EnumerableLM
 
 TINY = Settings(prompts=2, vocabulary=3, longest=2, group=4, rollouts=3)
 SEEDS = range(2)
-RESULTS = Path(r145.__file__).parent / "results"
 
 
 # --- the derivation -------------------------------------------------------------------------------
@@ -122,53 +120,22 @@ def test_the_slope_is_in_parts_of_the_start_over_the_run() -> None:
 # --- the record -----------------------------------------------------------------------------------
 
 
-def test_a_record_tells_what_it_must_and_is_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = reproduce(tmp_path / "whole.json", TINY, SEEDS)
-    check_record(whole)
-    train, done = r145.train, []
-
-    def killed_at_the_fourth(*args: Any) -> Any:
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        done.append(args)
-        return train(*args)
-
-    out = tmp_path / "145.json"
-    monkeypatch.setattr(r145, "train", killed_at_the_fourth)
-    with pytest.raises(KeyboardInterrupt):
-        reproduce(out, TINY, SEEDS)
-    assert not out.exists()
-    monkeypatch.setattr(r145, "train", lambda *args: done.append(args) or train(*args))
-    assert reproduce(out, TINY, SEEDS) == whole
-    assert json.loads(out.read_text()) == whole
-    assert len(done) == len(set(done)) == len(STARTS) * len(ARMS) * len(SEEDS)
-    reproduce(out, TINY, SEEDS)
-    again = reproduce(out, replace(TINY, clip=0.1), range(1))
-    assert [t["times"] for t in again["tries"]] == [2, 1]
-    assert [path.name for path in tmp_path.glob("145*")] == ["145.json"]
+def test_a_record_tells_what_it_must_and_is_resumed(tmp_path: Path) -> None:
+    other = replace(TINY, clip=0.1)
+    check_record(recorded(r145.REPRODUCTION, tmp_path, TINY, other, SEEDS))
 
 
 def check_record(record: dict[str, Any]) -> None:
     seeds, settings = record["seeds"], record["settings"]
-    assert record["claim"]
-    assert record["unproved"]
-    assert {"python", "rewardsmith", "numpy", "torch"} <= record["versions"].keys()
     answers = settings["rollouts"] * settings["group"] * settings["prompts"]
     assert record["budget"]["answers_per_run"] == answers
     assert record["verdict"] == ("inconclusive" if record["guard"] else all_of(record["parts"]))
     assert record["budget"]["runs"] == len(STARTS) * len(ARMS) * len(seeds)
-    assert {"settings", "seeds", "verdict", "times"} <= record["tries"][-1].keys()
     for result in (record, record["flat"]):
-        assert result["verdict"] in {"supported", "refuted", "inconclusive"}
-        for effect in (result["effects"] | result["beside"]).values():
-            assert effect["low"] <= effect["mean"] <= effect["high"]
-            assert effect.get("visible_at_80_power") is None or effect["visible_at_80_power"] > 0
+        assert result["verdict"] in VERDICTS
         assert tuple(result["arms"]) == ARMS
         for arm, told in result["arms"].items():
             for name in r145.names(arm):
-                assert told[name]["low"] <= told[name]["mean"] <= told[name]["high"]
                 assert len(told[name]["per_seed"]) == len(seeds)
 
 
@@ -230,18 +197,12 @@ def test_what_is_read_off_the_log_is_what_the_loss_cut() -> None:
 
 
 def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
-    record = json.loads((RESULTS / "145.json").read_text(encoding="utf-8"))
-    check_record(record)
-    assert record["settings"] == asdict(Settings())
-    assert record["seeds"] == list(range(10))
-    assert record["claim"] == r145.CLAIM
-    assert record["unproved"] == r145.UNPROVED
-    assert not list(RESULTS.glob("145.partial.jsonl*"))
+    check_record(stored(r145.REPRODUCTION))
 
 
 @pytest.mark.slow
 def test_runs_are_what_the_record_says() -> None:
-    record = json.loads((RESULTS / "145.json").read_text(encoding="utf-8"))
+    record = stored(r145.REPRODUCTION)
     for arm in ("clip", "no_clip"):
         run = r145.train(arm, "skewed", 0, Settings())
         for name in r145.names(arm):

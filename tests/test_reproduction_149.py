@@ -1,7 +1,6 @@
 """The reproduction of VeRPO: its language, its tasks, its learner, its rule and its record."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from reproductions.r149_verpo import (
     SLOWER,
     Settings,
     judge,
-    reproduce,
 )
+from tests.reproduced import VERDICTS, recorded, stored
 
 TINY = Settings(tasks_per_length=1, updates=4, blocks=2)
 SEEDS = range(2)
 ALL = (*ARMS, CONTROL)
-RESULTS = Path(r149.__file__).parent / "results"
 
 
 def program(text: str) -> tuple[int, ...]:
@@ -183,58 +181,24 @@ def test_the_gradient_is_that_of_the_log_probability() -> None:
         assert found[place] == pytest.approx(numeric, abs=1e-7)
 
 
-def test_a_record_tells_what_it_must_and_is_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = reproduce(tmp_path / "whole.json", TINY, SEEDS)
-    check_record(whole)
-    train, done = r149.train, []
-
-    def killed_at_the_fourth(*args: Any) -> Any:
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        done.append(args)
-        return train(*args)
-
-    out = tmp_path / "149.json"
-    monkeypatch.setattr(r149, "train", killed_at_the_fourth)
-    with pytest.raises(KeyboardInterrupt):
-        reproduce(out, TINY, SEEDS)
-    assert not out.exists()
-    monkeypatch.setattr(r149, "train", lambda *args: done.append(args) or train(*args))
-    assert reproduce(out, TINY, SEEDS) == whole
-    assert json.loads(out.read_text()) == whole
-    # Once each: what was done before the kill is not done again.
-    assert len(done) == len(set(done)) == 2 * len(ALL) * len(SEEDS)
-    reproduce(out, TINY, SEEDS)
-    again = reproduce(out, replace(TINY, beta=0.25), range(1))
-    assert [t["times"] for t in again["tries"]] == [2, 1]
-    assert [path.name for path in tmp_path.glob("149*")] == ["149.json"]
+def test_a_record_tells_what_it_must_and_is_resumed(tmp_path: Path) -> None:
+    other = replace(TINY, beta=0.25)
+    check_record(recorded(r149.REPRODUCTION, tmp_path, TINY, other, SEEDS))
 
 
 def check_record(record: dict[str, Any]) -> None:
     seeds, settings = record["seeds"], record["settings"]
-    verdicts = {"supported", "refuted", "inconclusive"}
-    assert record["claim"]
-    assert record["unproved"]
-    assert {"python", "rewardsmith", "numpy", "torch"} <= record["versions"].keys()
     programs = settings["updates"] * settings["group"] * 2 * settings["tasks_per_length"]
     runs = 2 * len(ALL) * len(seeds)
     assert record["budget"] == {"programs_per_run": programs, "runs": runs}
-    assert {"settings", "seeds", "verdict", "times"} <= record["tries"][-1].keys()
     for result in (record, record["slower"]):
-        assert {result["verdict"], *result["parts_of_the_claim"].values()} <= verdicts
+        assert {result["verdict"], *result["parts_of_the_claim"].values()} <= VERDICTS
         ends = [result["arms"][arm]["all_passed"]["mean"] for arm in ARMS]
         guard = "at the floor" if max(ends) < 0.05 else None
         assert result["guard"] == ("at the ceiling" if min(ends) > 0.95 else guard)
-        for effect in (result["effects"] | result["control_of_step_size"]).values():
-            assert effect["low"] <= effect["mean"] <= effect["high"]
-            assert 0 <= effect["probability_of_improvement"] <= 1
-            assert effect["visible_at_80_power"] is None or effect["low"] < effect["high"]
         assert tuple(result["arms"]) == ALL
         for arm in result["arms"].values():
             for name in (*r149.MEASURES, "solved"):
-                assert arm[name]["low"] <= arm[name]["mean"] <= arm[name]["high"]
                 assert len(arm[name]["per_seed"]) == len(seeds)
             for name in r149.MEASURES:
                 assert len(arm["curve"][name]) == settings["blocks"]
@@ -294,17 +258,13 @@ def test_one_arm_beyond_the_guard_is_enough() -> None:
 
 
 def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
-    record = json.loads((RESULTS / "149.json").read_text(encoding="utf-8"))
+    record = stored(r149.REPRODUCTION)
     check_record(record)
-    assert record["settings"] == asdict(Settings())
-    assert record["seeds"] == list(range(10, 20))
-    assert record["unproved"] == r149.UNPROVED
     assert SLOWER.keys() <= record["settings"].keys()
-    assert not list(RESULTS.glob("149.partial.jsonl*"))
 
 
 def test_the_first_try_is_kept() -> None:
-    record = json.loads((RESULTS / "149.json").read_text(encoding="utf-8"))
+    record = stored(r149.REPRODUCTION)
     first, now = record["tries"][0], record["tries"][-1]
     kept = record["first_try"]
     for name in ("settings", "seeds", "verdict"):
@@ -321,7 +281,7 @@ def test_the_first_try_is_kept() -> None:
 
 @pytest.mark.slow
 def test_a_run_of_the_first_try_is_what_its_record_says() -> None:
-    kept = json.loads((RESULTS / "149.json").read_text(encoding="utf-8"))["first_try"]
+    kept = stored(r149.REPRODUCTION)["first_try"]
     for arm in ("fraction", "verpo"):
         run = r149.train(arm, 0, Settings(**kept["settings"]))
         for name in r149.MEASURES:

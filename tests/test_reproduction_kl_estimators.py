@@ -1,20 +1,20 @@
 """The table of KL estimators: its policies, its numbers, its rule and its record."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from reproductions import kl_estimators
-from reproductions.kl_estimators import ESTIMATORS, MEASURES, Settings, judge, measured, reproduce
+from reproductions.kl_estimators import ESTIMATORS, MEASURES, Settings, judge, measured
+from reproductions.record import RESULTS
+from tests.reproduced import VERDICTS, recorded, stored
 
 from rewardsmith.policy.kl import kl
 
 TINY = Settings(vocabulary=3, longest=2, divergences=[0.01, 0.1])
 SEEDS = range(2)
-RECORD = Path(kl_estimators.__file__).parent / "results" / "kl_estimators.json"
 
 
 @pytest.mark.parametrize("divergence", [0.01, 0.1, 1.0])
@@ -28,7 +28,7 @@ def test_policies_are_as_far_from_their_reference_as_asked(divergence: float) ->
 def test_the_numbers_are_those_of_samples() -> None:
     """Drawn and averaged, in the place of summed: within four standard errors."""
     settings = Settings(vocabulary=3, longest=3)
-    told = measured(0, 0.1, settings)
+    told = measured(0.1, 0, settings)
     lm, ref = kl_estimators.pair(0, 0.1, settings)
     n = 20_000
     sample = lm.sample(n, torch.Generator().manual_seed(0))
@@ -52,7 +52,7 @@ def test_the_numbers_are_those_of_samples() -> None:
 
 
 def test_what_the_theory_says_to_the_last_digits() -> None:
-    told = measured(1, 0.1, Settings())
+    told = measured(0.1, 1, Settings())
     for name in ("k1", "k3"):
         assert abs(told[name]["value_bias"]) < 1e-9
     assert told["k2"]["next_token_bias"] < 1e-9
@@ -96,73 +96,35 @@ def test_every_verdict_can_fall(runs: Any, part: str, verdict: str) -> None:
     assert set(others.values()) == {"supported"}
 
 
-def test_a_record_tells_what_it_must_and_is_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = reproduce(tmp_path / "whole.json", TINY, SEEDS)
-    check_record(whole)
-    done: list[Any] = []
-
-    def killed_at_the_third(*args: Any) -> Any:
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(args[:2])
-        return measured(*args)
-
-    out = tmp_path / "kl.json"
-    monkeypatch.setattr(kl_estimators, "measured", killed_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        reproduce(out, TINY, SEEDS)
-    assert not out.exists()
-    monkeypatch.setattr(
-        kl_estimators, "measured", lambda *args: done.append(args[:2]) or measured(*args)
-    )
-    assert reproduce(out, TINY, SEEDS) == whole
-    assert json.loads(out.read_text()) == whole
-    assert len(done) == len(set(done)) == 4
-    reproduce(out, TINY, SEEDS)
-    again = reproduce(out, replace(TINY, spread=0.5), range(1))
-    assert [t["times"] for t in again["tries"]] == [2, 1]
-    assert [path.name for path in tmp_path.glob("kl*")] == ["kl.json"]
+def test_a_record_tells_what_it_must_and_is_resumed(tmp_path: Path) -> None:
+    other = replace(TINY, spread=0.5)
+    check_record(recorded(kl_estimators.REPRODUCTION, tmp_path, TINY, other, SEEDS))
 
 
 def check_record(record: dict[str, Any]) -> None:
-    assert record["claim"]
-    assert record["unproved"]
-    assert {"python", "rewardsmith", "numpy", "torch"} <= record["versions"].keys()
     policies = len(record["settings"]["divergences"]) * len(record["seeds"])
     assert record["budget"] == {"policies": policies, "sampled": 0}
-    verdicts = {"supported", "refuted", "inconclusive"}
-    assert {record["verdict"], *record["parts_of_the_claim"].values()} <= verdicts
+    assert set(record["parts_of_the_claim"].values()) <= VERDICTS
     assert list(record["table"]) == [str(of) for of in record["settings"]["divergences"]]
     for told in record["table"].values():
         assert tuple(told) == ESTIMATORS
         for name, row in told.items():
             of_gradient = {m for m in MEASURES if not m.startswith("value")}
             assert row.keys() == (of_gradient if name == "reward" else set(MEASURES))
-            for spread in row.values():
-                assert spread["low"] <= spread["mean"] <= spread["high"]
 
 
 def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    check_record(record)
-    assert record["settings"] == asdict(Settings())
-    assert record["seeds"] == list(range(10))
-    assert (record["claim"], record["unproved"]) == (kl_estimators.CLAIM, kl_estimators.UNPROVED)
-    assert not list(RECORD.parent.glob("kl_estimators.partial.jsonl*"))
+    check_record(stored(kl_estimators.REPRODUCTION))
 
 
 def test_the_readme_tells_its_numbers() -> None:
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    readme = " ".join((RECORD.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    record = stored(kl_estimators.REPRODUCTION)
+    readme = " ".join((RESULTS.parent / "README.md").read_text(encoding="utf-8").split())
 
     def of(name: str, measure: str) -> list[float]:
         return [told[name][measure]["mean"] for told in record["table"].values()]
 
     one, two, three = (of(name, "value_sd") for name in ("k1", "k2", "k3"))
-    assert f"**{record['verdict']}** in one part of three" in readme
-    assert f"at 0.01 k1 {one[0]:.1f}, k3 {three[0]:.1f}; at 1 k1 {one[2]:.2f}" in readme
     assert f"is {one[0] / three[0]:.0f} times smaller" in readme
     assert f"larger at 1 ({three[2]:.2f}, {one[2]:.2f})" in readme
     assert max(map(abs, of("k2", "value_bias"))) < 0.02

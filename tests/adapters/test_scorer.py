@@ -342,3 +342,11 @@ def test_split_is_for_weighted_sums() -> None:
     for tree in (rs.WeightedMean({"a": length}, {"a": 1.0}), rs.Min({"a": length}), length):
         with pytest.raises(SpecError, match="weighted_sum"):
             Scorer(tree, executor="inline").weights()
+
+
+def test_a_file_that_says_more_than_a_reward_is_told_that_nobody_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "reward.yaml"
+    file.write_text("reward: {tag_format: {tags: [answer]}}\nadvantage: grpo\nloss: {dapo: {}}\n")
+    with pytest.warns(UserWarning, match=r"says advantage, loss, which only .*grpo reads"):
+        made = Scorer(file, executor="inline")
+    assert made(ROWS).values.tolist() == [0.0, 1.0]

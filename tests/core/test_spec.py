@@ -1,5 +1,6 @@
 """Trees as YAML and back; and every error with its file, line, path and the nearest valid name."""
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -128,10 +129,25 @@ def test_merged_keys_and_numbers_in_text() -> None:
     assert [part.beta for part in tree.parts.values()] == [0.5, 0.5]
 
 
-def test_keys_that_nothing_reads_are_refused() -> None:
+def test_keys_of_a_trainer_stand_beside_the_reward() -> None:
+    whole = "reward: {env_reward: }\nadvantage: {grpo: {scale: batch}}\nsampler: shuffled"
+    assert repr(loads(whole)) == "env_reward()"
     assert repr(loads("columns: {prompt: q}\nreward: {env_reward: }")) == "env_reward()"
-    with pytest.raises(SpecError, match="2: advantage: 'advantage' is not supported yet"):
-        loads("reward: {env_reward: }\nadvantage: {grpo: {}}")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("advantage: {gprpo: {}}", "2: advantage/gprpo: unknown advantage 'gprpo'; did you mean"),
+        ("loss: {grpo: {}}", "2: loss/grpo: unknown loss 'grpo'"),
+        ("sampler: {shuffled: 3}", "2: sampler/shuffled: arguments of shuffled are a mapping"),
+        ("advantage: [grpo]", "2: advantage: advantage is one `name: arguments`"),
+        ("estimator: {grpo: {}}", "2: estimator: unknown key 'estimator'"),
+    ],
+)
+def test_a_key_of_a_trainer_names_a_method_of_its_kind(line: str, told: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(told)):
+        loads(f"reward: {{env_reward: }}\n{line}")
 
 
 def test_what_cannot_be_written_says_which_node() -> None:

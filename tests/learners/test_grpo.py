@@ -355,7 +355,7 @@ def test_a_stream_is_refused(tmp_path: Path) -> None:
 def test_an_estimator_that_needs_a_task_says_so_before_anything_is_generated(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(MissingColumn, match="'task'.*dcpo_advantage"):
+    with pytest.raises(MissingColumn, match=r"'task'.*dcpo_advantage"):
         trainer(tmp_path, advantage=estimator("dcpo_advantage"))
 
 
@@ -364,7 +364,7 @@ def test_a_reward_that_needs_a_column_says_so_before_anything_is_generated(tmp_p
     def gold(completion: str, solution: str) -> float:
         return float(completion == solution)
 
-    with pytest.raises(MissingColumn, match="'solution'.*gold"):
+    with pytest.raises(MissingColumn, match=r"'solution'.*gold"):
         trainer(tmp_path, gold)
     trainer(tmp_path, gold, columns={"solution": "answer"})
 

@@ -74,7 +74,7 @@ class Scorer:
         TypeError: it is neither a reward nor a path.
 
     Warns:
-        UserWarning: the reward learns.
+        UserWarning: the reward learns, or the file says more than a reward, which nobody reads here.
     """
 
     def __init__(
@@ -89,6 +89,13 @@ class Scorer:
         timeout: float | None = 10.0,
     ) -> None:
         names = spec.columns(reward) if isinstance(reward, str | PathLike) else {}
+        unread = spec.training(reward) if isinstance(reward, str | PathLike) else []
+        if unread:
+            warnings.warn(
+                f"{reward} says {', '.join(unread)}, which only rewardsmith.learners.grpo reads: "
+                "here the reward alone is used, and the trainer's own settings say the rest",
+                stacklevel=_outside(),
+            )
         reward = _reward(reward)
         if reward.scope == "dataset":
             raise SpecError(

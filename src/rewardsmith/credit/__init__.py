@@ -8,8 +8,6 @@ _HOMES = {
     "length_limits": "truncation",
 }
 
-__all__ = ["OutlierTruncation", "length_limits"]
-
 if TYPE_CHECKING:
     from .truncation import OutlierTruncation, length_limits
 
@@ -21,4 +19,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})

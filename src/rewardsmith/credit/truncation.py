@@ -229,7 +229,7 @@ class OutlierTruncation(Relabel):
             inside = kept.reshape(*kept.shape, *[1] * (leaf.ndim - 2))
             return torch.where(inside, leaf, torch.zeros_like(leaf))
 
-        made = Rollouts(
+        return Rollouts(
             new,
             {name: mapped(blank, column) for name, column in rollouts.steps.items()},
             mask=mask,
@@ -237,8 +237,6 @@ class OutlierTruncation(Relabel):
             group=rollouts.group,
             spans={name: torch.where(kept, span, -1) for name, span in rollouts.spans.items()},
         )
-        made.grouped = rollouts.grouped
-        return made
 
     def _text(self, old: Any, tokens: list[int], row: int) -> Any:
         """What the tokens say, in the form that the answer has: a text, or one message."""

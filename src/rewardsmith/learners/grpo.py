@@ -15,17 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import trl
-from torch import Tensor, distributed
+from torch import Tensor
 
 from ..adapters.scorer import execution
 from ..core.advantages import Advantages
 from ..core.bases import Estimator, Relabel
-from ..core.execution import current, using
 from ..core.reward import Reward
-from ..core.rollouts import Rollouts
-from ..core.scores import Missing, Scores, as_missing
-from ..ops.ranks import Ranks, gathered
+from ..core.scores import Missing, as_missing
 from ..policy.estimator import estimator
 from ..policy.kl import kl_loss
 from ..policy.losses.aggregation import Aggregation
@@ -34,19 +30,16 @@ from ..policy.objective import Objective
 from ..samplers.guided_retry import GuidedRetry
 from ..samplers.prompts import PromptSampler, Shuffled
 from .checks import check_columns, check_data, refuse_unread
-from .generations import Batch, fitted, own_rows, rollouts_of, together, trained, with_retries
+from .generating import Generating
+from .generations import Batch, fitted, own_rows, together, trained, with_retries
 from .recipe import Recipe, read_recipe
-from .scoring import Scoring, told_of
+from .scoring import Scoring
 
 STATE = "rewardsmith_{rank}.pt"
 """What is saved in a checkpoint, one file for each process."""
-_TOKEN_COLUMNS = ("logprob", "entropy", "ref_logprob")
-"""Columns by token that cost a pass of the model, and are made where something reads them."""
-_OWN = ("prompt", "completion", "completion_ids", "token", *_TOKEN_COLUMNS)
-"""Columns that the trainer makes."""
 
 
-class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
+class GRPOTrainer(Generating):
     """TRL's ``GRPOTrainer`` that trains with a whole ``reward.yaml``.
 
     Every generated batch runs through
@@ -94,8 +87,6 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         UserWarning: as the parts do.
     """
 
-    num_generations: int
-
     def __init__(
         self,
         model: Any,
@@ -119,41 +110,22 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         self.loss = loss or recipe.loss
         refuse_unread(args, loss=self.loss is not None, advantage=advantage is not None)
         self.advantage = advantage or estimator("grpo", scale=str(args.scale_rewards), eps=1e-4)
-        self.sampler = sampler or recipe.sampler or Shuffled()
-        self.relabel = relabel or recipe.relabel
-        self.columns = {**recipe.columns, **(columns or {})}
         run_by = execution(recipe.reward, executor, workers, timeout)
-        self.scoring = Scoring(recipe.reward, as_missing(missing), run_by)
         super().__init__(
-            model=model, reward_funcs=[_total], args=args, train_dataset=train_dataset, **others
+            scoring=Scoring(recipe.reward, as_missing(missing), run_by),
+            sampler=sampler or recipe.sampler or Shuffled(),
+            relabel=relabel or recipe.relabel,
+            columns={**recipe.columns, **(columns or {})},
+            reads=frozenset(getattr(self.advantage, "inputs", ())),
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            **others,
         )
         check_data(train_dataset, args.generation_batch_size // self.num_generations)
         check_columns(self.reward, self.advantage, self._columns(train_dataset[0]))
-        self._by_token_read = [
-            name
-            for name in _TOKEN_COLUMNS
-            if name in {*self.reward.needs, *getattr(self.advantage, "inputs", ())}
-        ]
         self.sampler.over(train_dataset)
         self.sampler.reseed(args.seed)
-        self._rows: list[dict[str, Any]] = []
-        self._group_size = 1
-        self._temperature: float | None = None
-        self.generated_tokens = 0
-        """Of all answers that training has asked for, also of those that were not trained on."""
-        self._generated: tuple[Any, Any] = ([], None)
-        self._found: tuple[Rollouts, Scores] | None = None
-
-    @property
-    def reward(self) -> Reward:
-        """What scores."""
-        return self.scoring.reward
-
-    @property
-    def ranks(self) -> Ranks:
-        """The processes that train together."""
-        many = distributed.is_available() and distributed.is_initialized()
-        return distributed.group.WORLD if many and distributed.get_world_size() > 1 else None
 
     # --- a batch ----------------------------------------------------------------------------------
 
@@ -278,140 +250,6 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             wide = values.dtype == torch.float64
             batch.output[name] = values.to(device, torch.float32 if wide else values.dtype)
         return batch.output
-
-    # --- generating and scoring -------------------------------------------------------------------
-
-    def _generate_single_turn(
-        self, prompt_ids: list[list[int]], *given: Any, **named: Any
-    ) -> tuple[list[list[int]], Any]:
-        usual = self.generation_config.temperature
-        training = self.model.training
-        wanted = (self._temperature or self.sampler.temperature or usual) if training else usual
-        if training and self.sampler.generates and self._temperature is None:
-            return self._generated_by_sampler(prompt_ids, wanted), None
-        self.generation_config.temperature = wanted
-        try:
-            return super()._generate_single_turn(prompt_ids, *given, **named)  # type: ignore[no-any-return]
-        finally:
-            self.generation_config.temperature = usual
-
-    def _generated_by_sampler(self, prompt_ids: list[list[int]], temperature: float) -> Any:
-        model = self.accelerator.unwrap_model(self.model)
-        model.eval()
-        generate: Any = self.sampler.generate
-        try:
-            with torch.no_grad():
-                return generate(
-                    model,
-                    prompt_ids,
-                    group_size=self.num_generations,
-                    max_new_tokens=self.max_completion_length,
-                    eos_ids=list(self.eos_token_ids),
-                    pad_id=self._tokenizer.pad_token_id,
-                    temperature=temperature,
-                    seed=int(torch.randint(2**31, ())),
-                )
-        finally:
-            model.train()
-
-    def _generate(self, prompts: list[Any]) -> Any:
-        made = list(super()._generate(prompts))
-        if self.model.training:
-            self.generated_tokens += sum(gathered(sum(map(len, made[1])), self.ranks))
-        if self.relabel is not None and self.model.training:
-            _, completion_ids, chosen, completions = made[:4]
-            rollouts = self._rollouts(prompts, completions, completion_ids, chosen, {})
-            with using(current() or self.scoring.execution), torch.no_grad():
-                self._adopt(made, self.relabel(rollouts))
-        self._generated = made[0], made[2]
-        return tuple(made)
-
-    def _adopt(self, made: list[Any], changed: Rollouts) -> None:
-        """Answers that were relabelled, in the place of those that were generated."""
-        here = own_rows(changed, self.ranks)
-        tokens, mask = torch.as_tensor(changed.steps["token"])[here], changed.mask[here]
-        action = changed.action_mask[here]
-        n = 0
-        for i, before in enumerate(made[1]):
-            after = tokens[i][mask[i]].tolist()
-            if after == list(before):
-                continue
-            n += 1
-            made[1][i] = after
-            text = self.processing_class.decode(after, skip_special_tokens=True)
-            plain = isinstance(made[3][i], str)
-            made[3][i] = text if plain else [{"role": "assistant", "content": text}]
-            if made[2] is not None:
-                made[2][i] = action[i][mask[i]].int().tolist()
-            if made[4] is not None:
-                made[4][i] = made[4][i][: len(after)]
-        self._note("relabel", {"changed": n / max(1, len(made[1]))})
-
-    def _calculate_rewards(
-        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
-    ) -> Tensor:
-        """Rewards [N, 1] of all ranks, NaN where there is none; this is what TRL logs."""
-        prompt_ids, chosen = self._generated
-        extra = self._token_columns(prompt_ids, completion_ids_list)
-        rollouts = self._rollouts(prompts, completions, completion_ids_list, chosen, extra)
-        scores = self.scoring(rollouts, self.ranks)
-        self._found = rollouts, scores
-        means, columns = told_of(scores, own_rows(rollouts, self.ranks))
-        for name, value in means.items():
-            self._log_metric(name, value)
-        for name, column in columns.items():
-            self._log_completion_extra(name, column)
-        totals = torch.where(scores.scored, scores.total(), torch.nan)
-        return totals[:, None].to(self.accelerator.device)
-
-    def _rollouts(
-        self, prompts: Any, completions: Any, completion_ids: Any, chosen: Any, extra: Any
-    ) -> Rollouts:
-        rows = [{k: v for k, v in row.items() if k != "prompt"} for row in self._rows]
-        size, ranks = self._group_size, self.ranks
-        made = rollouts_of(rows, prompts, completions, completion_ids, chosen, extra, size, ranks)
-        for ours, theirs in self.columns.items():
-            if ours not in ("group", *_OWN):
-                made.rows[ours] = made[theirs]
-        return made
-
-    def _columns(self, row: Mapping[str, Any]) -> set[str]:
-        """The columns that rollouts of such rows have."""
-        heads = {ours for ours, its in self.columns.items() if its.partition(".")[0] in row}
-        there = {*_OWN, *row, *heads}
-        return there if self.ref_model is not None else there - {"ref_logprob"}
-
-    def _token_columns(self, prompt_ids: Any, completion_ids: Any) -> dict[str, list[list[float]]]:
-        """The columns by token that something reads."""
-        if not self._by_token_read:
-            return {}
-        left = [torch.tensor(ids) for ids in prompt_ids]
-        right = [torch.tensor(ids) for ids in completion_ids]
-        longest, width = max(map(len, left)), max(map(len, right))
-        ids = torch.full((len(left), longest + width), self._tokenizer.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for i, (a, b) in enumerate(zip(left, right, strict=True)):
-            ids[i, longest - len(a) : longest + len(b)] = torch.cat([a, b])
-            mask[i, longest - len(a) : longest + len(b)] = 1
-        device = self.accelerator.device
-        asked = (ids.to(device), mask.to(device), width, self.args.per_device_train_batch_size)
-        found: dict[str, Any] = {}
-        with torch.no_grad():
-            found["logprob"], found["entropy"], _ = self._get_per_token_logps_and_entropies(
-                self.model, *asked, compute_entropy=True
-            )
-            if "ref_logprob" in self._by_token_read:
-                found["ref_logprob"], _, _ = self._get_per_token_logps_and_entropies(
-                    self.ref_model, *asked
-                )
-        return {
-            name: [row[: len(b)].tolist() for row, b in zip(found[name].cpu(), right, strict=True)]
-            for name in self._by_token_read
-        }
-
-    def _note(self, prefix: str, told: Mapping[str, float]) -> None:
-        for name, value in told.items():
-            self._metrics["train"][f"{prefix}/{name}"].append(float(value))
 
     # --- the loss ---------------------------------------------------------------------------------
 
@@ -558,12 +396,6 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         self.load_own_state(torch.load(file, weights_only=False))
 
 
-def _total(prompts: Any, completions: Any, **_: Any) -> list[float]:
-    """Stands for the reward in TRL's log; :meth:`GRPOTrainer._calculate_rewards` computes it."""
-    raise AssertionError("rewards are computed by the trainer itself")
-
-
-_total.__name__ = "total"
 _OF_IMAGES = (
     "pixel_values",
     "image_grid_thw",

@@ -8,25 +8,37 @@ from typing import TYPE_CHECKING, Any
 
 # Where a name lives.
 _HOMES = {
+    "Around": "around",
+    "BalancedTemperature": "temperature",
+    "DomainSampling": "domains",
     "DynamicSampling": "dynamic",
+    "FilteredSampler": "filtered",
+    "GuidedRetry": "guided_retry",
+    "Lookahead": "lookahead",
     "PredictiveSampling": "predictive",
     "PromptSampler": "prompts",
     "Shuffled": "prompts",
+    "ThompsonSampling": "thompson",
 }
 
-__all__ = ["DynamicSampling", "PredictiveSampling", "PromptSampler", "Shuffled"]
-
 if TYPE_CHECKING:
+    from .around import Around
+    from .domains import DomainSampling
     from .dynamic import DynamicSampling
+    from .filtered import FilteredSampler
+    from .guided_retry import GuidedRetry
+    from .lookahead import Lookahead
     from .predictive import PredictiveSampling
     from .prompts import PromptSampler, Shuffled
+    from .temperature import BalancedTemperature
+    from .thompson import ThompsonSampling
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})

@@ -16,11 +16,19 @@ class Around(PromptSampler):
 
     Args:
         of: the other; None for all prompts in turn, each pass in a new order.
+
+    Raises:
+        ValueError: the other generates answers itself, and would not be asked to.
     """
 
     def __init__(self, of: PromptSampler | None = None) -> None:
         super().__init__()
         self.of = Shuffled() if of is None else of
+        if self.of.generates:
+            raise ValueError(
+                f"{self.default_name()}: {self.of.default_name()} generates answers itself, and is "
+                "not asked to below another sampler; put it around this one"
+            )
         self.rounds, self.short = self.of.rounds, self.of.short
         self.batches = 0
         """How many were begun."""
@@ -47,6 +55,9 @@ class Around(PromptSampler):
 
     def select(self, rollouts: Rollouts, scores: Scores) -> Bool[Tensor, " n"]:
         return self.of.select(rollouts, scores)
+
+    def why(self) -> str:
+        return self.of.why()
 
     def own_state(self) -> dict[str, Any]:
         return {"batches": self.batches}

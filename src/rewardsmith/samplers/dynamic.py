@@ -20,8 +20,7 @@ class DynamicSampling(FilteredSampler):
 
     So every batch has n groups with a gradient, however many prompts are solved or out of reach.
     What it costs is generation: with a share k of groups that differ, about 1 / k batches for one.
-    Selected groups beyond n are dropped. After ``max_rounds`` without n a trainer raises, with the
-    text of :func:`too_few`.
+    Selected groups beyond n are dropped. After ``max_rounds`` without n a trainer raises.
 
     In every round as many prompts are proposed as the batch has, or as the pool has left, as in the
     code of verl. Asking only for the groups that are missing (``whole=False``) throws none
@@ -59,6 +58,7 @@ class DynamicSampling(FilteredSampler):
             raise ValueError(f"dapo_filter: max_rounds is {max_rounds}, it has to be 1 or more")
         self.max_rounds, self.whole = max_rounds, whole
         self.rounds, self.short = max_rounds, "raise"
+        self._more = f"more answers to each, or more than {max_rounds} rounds"
         self._wanted = 0
 
     def begin(self) -> None:
@@ -77,13 +77,3 @@ class DynamicSampling(FilteredSampler):
     def load_own_state(self, state: Mapping[str, Any]) -> None:
         super().load_own_state(state)
         self._wanted = int(state["wanted"])
-
-
-def too_few(sampler: PromptSampler, wanted: int, selected: int) -> str:
-    """What a trainer raises where a batch is not filled and ``sampler.short`` is ``"raise"``."""
-    return (
-        f"{sampler.default_name()}: {selected} of {wanted} groups were selected, in "
-        f"{sampler.rounds} rounds of generation for {len(sampler.taken)} prompts. The answers to "
-        "the others are scored alike: give prompts that are solved sometimes, more answers to "
-        "each, a smaller batch or more rounds"
-    )

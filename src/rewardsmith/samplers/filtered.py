@@ -80,6 +80,9 @@ class FilteredSampler(Around):
             ``select``: rollouts without groups, or scores without the part ``measure``.
     """
 
+    _more = "or more answers to each"
+    """What else may help where too few groups are selected."""
+
     def __init__(self, of: PromptSampler | None = None, measure: str | None = None) -> None:
         super().__init__(of)
         if self.of.generates:
@@ -114,6 +117,13 @@ class FilteredSampler(Around):
         scored = (part.scored & scores.scored).cpu()
         differs = torch.from_numpy(differing(totals.numpy(), rollouts.group, scored.numpy()))
         return differs & super().select(rollouts, scores)
+
+    def why(self) -> str:
+        by = f" by {self.measure!r}" if self.measure else ""
+        return (
+            f"the answers to each other prompt are scored alike{by}; give prompts that are solved "
+            f"sometimes, {self._more}"
+        )
 
     def _measured(self, scores: Scores) -> Scores:
         parts = dict(scores.walk())

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from ..core.catalog import Paper, method
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores
 from ..core.warn import warn_caller
+from .around import Around
 from .guidance import absent, guidance_probability, leaks, with_guidance
 from .prompts import PromptSampler, Shuffled
 from .retries import (
@@ -59,13 +61,13 @@ class Improved:
         2026,
     ),
 )
-class GuidedRetry(PromptSampler):
+class GuidedRetry(Around):
     """Prompts of another sampler; groups that fail get a second attempt, with a hint.
 
-    A trainer asks for :meth:`hints` when the groups of a batch are complete, generates
-    ``attempts`` answers for each at ``retry_temperature``, scores them by the same reward with the
-    columns of the hint's row, and asks :meth:`improve` what becomes of the batch. Retries are
-    samples: count them in a budget.
+    A trainer asks for :meth:`hints` when the groups of a batch are complete, generates one answer
+    for each at ``retry_temperature``, scores them by the same reward with the columns of the hint's
+    row, and asks :meth:`improve` what becomes of the batch. Retries are samples: count them in a
+    budget.
 
     Two kinds of hints. By default a hint shows the best failed answers of the group, and which
     parts of the score they have and miss (HeRL). With ``guidance`` it is a text from the data, such
@@ -83,7 +85,7 @@ class GuidedRetry(PromptSampler):
         of: whose prompts; default :class:`Shuffled` with this seed.
         threshold: a group fails whose best reward is below. At 1, rewards have to lie in [0, 1].
         alpha: the bonus, ``alpha (rho - r)``, from 0 to 1.
-        attempts: answers for each hint. The best one counts for the bonus.
+        attempts: how often each sample is tried again. The best answer counts for its bonus.
         replace: how many samples of a group retries overwrite at most.
         overwrite: the ``"worst"`` ones, or ``"random"`` ones.
         context: under which prompt a replaced sample trains, ``"original"`` or ``"hint"``. Under
@@ -105,8 +107,8 @@ class GuidedRetry(PromptSampler):
 
     Raises:
         ValueError: an option out of range, or a prompter beside guidance. In ``hints``, a reward
-            outside [0, 1] under a threshold of 1, or an unknown part. In ``improve``, other than
-            ``attempts`` scores for each hint.
+            outside [0, 1] under a threshold of 1, or an unknown part. In ``improve``, not one
+            score for each hint.
 
     Source: Zhang et al. 2026 and the authors' ``ray_trainer.py``; Da et al. 2025 (2506.11425) for
     guidance: abstract, the rest is our reading.
@@ -132,7 +134,7 @@ class GuidedRetry(PromptSampler):
         retry_temperature: float = 0.3,
         seed: int = 0,
     ) -> None:
-        super().__init__(seed)
+        super().__init__(Shuffled(seed) if of is None else of)
         _check("overwrite", overwrite, ("worst", "random"))
         _check("context", context, ("original", "hint"))
         for name, part in {"alpha": alpha, "leak": leak, "probability": probability}.items():
@@ -156,52 +158,25 @@ class GuidedRetry(PromptSampler):
             )
         if reference is not None and guidance is None:
             raise ValueError("guided_retry: reference is what guidance is held against; give both")
-        self.of = Shuffled(seed) if of is None else of
+        if self.of.generates:
+            raise ValueError(
+                f"guided_retry: {self.of.default_name()} generates answers itself, and is not "
+                "asked to below another sampler; train with one of them"
+            )
+        self.seed, self._generator = seed, np.random.default_rng(seed)
         self.threshold, self.alpha, self.attempts = threshold, alpha, attempts
         self.replace, self.overwrite, self.context, self.most = replace, overwrite, context, most
         self.prompter, self.describe = prompter, None if describe is None else dict(describe)
         self.guidance, self.reference, self.leak = guidance, reference, leak
         self.probability, self.anneal = probability, anneal
         self.retry_temperature = retry_temperature
-        self.batches = 0
-        """How many have begun."""
         self.rejected: set[int] = set()
         """Rows of the pool whose guidance tells the answer."""
-        self._follow()
-
-    # --- prompts: the other sampler's -------------------------------------------------------------
-
-    def over(self, pool: Sequence[Mapping[str, Any]]) -> None:
-        super().over(pool)
-        self.of.over(pool)
-
-    def begin(self) -> None:
-        self.batches += 1
-        self.of.begin()
-        self._follow()
-
-    def propose(self, n: int) -> list[int]:
-        chosen = self.of.propose(n)
-        self._follow()
-        return chosen
-
-    def observe(self, rollouts: Rollouts, scores: Scores) -> dict[str, float]:
-        metrics = self.of.observe(rollouts, scores)
-        self._follow()
-        return metrics
-
-    def select(self, rollouts: Rollouts, scores: Scores) -> Bool[Tensor, " n"]:
-        return self.of.select(rollouts, scores)
-
-    def _follow(self) -> None:
-        """Be to a trainer what the other sampler is now."""
-        self.rounds, self.short = self.of.rounds, self.of.short
-        self.temperature, self.taken = self.of.temperature, self.of.taken
 
     # --- second attempts --------------------------------------------------------------------------
 
     def hints(self, rollouts: Rollouts, scores: Scores) -> list[Hint]:
-        """What to try again, for whole scored groups: by group, the samples to build on first."""
+        """What to try again, for whole scored groups; ``attempts`` times each sample."""
         if not self.attempts or not (self.alpha or self.replace):
             return []
         self._check_rewards("row", scores)
@@ -225,6 +200,7 @@ class GuidedRetry(PromptSampler):
                 for rows in tried
                 for row in rows
                 if row in texts
+                for _ in range(self.attempts)
             ]
         answers = rollouts.column("completion", needed_by="guided_retry") if tried else []
         word = self.prompter or hint_prompt
@@ -234,7 +210,8 @@ class GuidedRetry(PromptSampler):
             kept, missed = (
                 [name for name, met in told if met is is_met] for is_met in (True, False)
             )
-            hints.append(Hint(row, word(prompts[row], answers[row], kept, missed)))
+            hint = Hint(row, word(prompts[row], answers[row], kept, missed))
+            hints += [hint] * self.attempts
         return hints
 
     def improve(
@@ -246,17 +223,16 @@ class GuidedRetry(PromptSampler):
             rollouts: the batch that the hints are of.
             scores: of it.
             hints: what :meth:`hints` gave.
-            retried: the scores of their answers: ``attempts`` rows of each hint, hint by hint.
+            retried: the scores of their answers, one for each hint.
 
         Returns:
             ``replace``, ``bonus`` [N], and the metrics ``retries``, ``retry_improved`` (the share
-            of hints of which an answer was better than its sample) and ``retry_replaced`` (rows).
+            of them that are better than their samples) and ``retry_replaced`` (rows).
         """
         bonus = torch.zeros(len(rollouts), dtype=torch.float64)
-        if len(retried) != len(hints) * self.attempts:
+        if len(retried) != len(hints):
             raise ValueError(
-                f"guided_retry: {len(retried)} scores of retries for {len(hints)} hints of "
-                f"{self.attempts} answers each"
+                f"guided_retry: {len(retried)} scores for the answers to {len(hints)} hints"
             )
         if not hints:
             return Improved({}, bonus, {"retries": 0.0})
@@ -264,12 +240,10 @@ class GuidedRetry(PromptSampler):
         rewards = scores.total().detach().double()
         rows = torch.tensor([hint.row for hint in hints])
         found = torch.where(retried.scored, retried.total().detach().double(), -torch.inf)
-        best = found.view(len(hints), self.attempts).amax(dim=1)
-        has = best.isfinite()
         replace = retry_replacements(
             rewards,
             rollouts.group,
-            rows.repeat_interleave(self.attempts),
+            rows,
             found,
             keep=scores.scored,
             usable=retried.scored,
@@ -277,14 +251,19 @@ class GuidedRetry(PromptSampler):
             overwrite=self.overwrite,
             generator=self._generator,
         )
-        bonus[rows[has]] = retry_bonus(rewards[rows[has]], best[has], self.alpha)
+        best = torch.full_like(rewards, -torch.inf).scatter_reduce(0, rows, found, "amax")
+        tried = best.isfinite()
+        bonus[tried] = retry_bonus(rewards[tried], best[tried], self.alpha)
         bonus[list(replace)] = 0.0
         metrics = {
             "retries": float(len(retried)),
-            "retry_improved": float((best > rewards[rows] + TIE).double().mean()),
+            "retry_improved": float((found > rewards[rows] + TIE).double().mean()),
             "retry_replaced": float(len(replace)),
         }
         return Improved(replace, bonus, metrics)
+
+    def why(self) -> str:
+        return self.of.why()
 
     def _items(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor]]:
         """How a hint calls a part -> where it is satisfied [N], and where it is scored [N]."""
@@ -340,10 +319,11 @@ class GuidedRetry(PromptSampler):
     # --- state ------------------------------------------------------------------------------------
 
     def own_state(self) -> dict[str, Any]:
-        return {"batches": self.batches, "rejected": sorted(self.rejected)}
+        return super().own_state() | {"rejected": sorted(self.rejected)}
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
-        self.batches, self.rejected = state["batches"], set(state["rejected"])
+        super().load_own_state(state)
+        self.rejected = set(state["rejected"])
 
 
 def _check(name: str, value: str, known: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Small exact worlds, in which a claim about a reward is checked against the truth.
 
 Every value, occupancy and optimal policy can be computed, so nothing rests on another estimate.
+Language models that are trained on verifiable answers are in ``testbeds.rlvr``.
 Names load on first use: nothing is imported until it is asked for.
 """
 

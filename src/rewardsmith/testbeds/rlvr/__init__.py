@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "Bed": "bed",
     "Measures": "measures",
     "Task": "tasks",
     "addition": "tasks",
@@ -35,6 +36,7 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
+    from .bed import Bed
     from .measures import Measures, measure
     from .model import tiny_model, tokenizer
     from .tasks import (

@@ -24,16 +24,18 @@ def tokenizer() -> "PreTrainedTokenizerFast":
     from transformers import PreTrainedTokenizerFast
 
     words = ["<pad>", "<eos>", *CHARACTERS]
-    made = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}))
-    made.pre_tokenizer = Split(Regex("."), behavior="isolated")
-    made.decoder = Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made,
+    characters = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}))
+    characters.pre_tokenizer = Split(Regex("."), behavior="isolated")
+    characters.decoder = Fuse()
+    kind: Any = PreTrainedTokenizerFast
+    wrapped: PreTrainedTokenizerFast = kind(
+        tokenizer_object=characters,
         pad_token="<pad>",
         eos_token="<eos>",
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+    return wrapped
 
 
 def tiny_model(

@@ -64,11 +64,22 @@ class Task:
     def check(self, row: Row, completion: str) -> bool:
         """Whether a completion answers a row: its reward is above zero."""
         columns = {**row, "completion": completion}
-        return self.reward(**{name: columns[name] for name in signature(self.reward).parameters}) > 0
+        return (
+            self.reward(**{name: columns[name] for name in signature(self.reward).parameters}) > 0
+        )
 
-    def demonstrations(self, rng: random.Random, n: int) -> list[tuple[str, str]]:
-        """``n`` pairs of a prompt and an answer, of problems to train on only."""
-        return [(row["prompt"], self.demonstrate(row, rng)) for row in rng.choices(self.train, k=n)]
+    def demonstrations(
+        self, rng: random.Random, n: int, weights: Sequence[float] | None = None
+    ) -> list[tuple[str, str]]:
+        """``n`` pairs of a prompt and an answer, of problems to train on only.
+
+        Args:
+            rng: what is drawn with.
+            n: how many.
+            weights: how likely each row of ``train`` is drawn; default evenly.
+        """
+        rows = rng.choices(self.train, weights, k=n)
+        return [(row["prompt"], self.demonstrate(row, rng)) for row in rows]
 
 
 def exact(completion: str, answer: str) -> float:
@@ -156,7 +167,10 @@ def modular_addition(modulus: int = 97, held_out: float = 0.2, seed: int = 0) ->
         raise ValueError(f"modular_addition: modulus is {modulus}, it must be within 2 and 100")
     wide = len(str(modulus - 1))
     sums = [
-        [_sum(x, y, "%", (a + b) % modulus, wide, wide, f"add{modulus}") for x, y in dict.fromkeys([(a, b), (b, a)])]
+        [
+            _sum(x, y, "%", (a + b) % modulus, wide, wide, f"add{modulus}")
+            for x, y in dict.fromkeys([(a, b), (b, a)])
+        ]
         for a in range(modulus)
         for b in range(a, modulus)
     ]
@@ -228,15 +242,11 @@ def _strings(
     if not 2 <= length <= most:
         raise ValueError(f"{name}: length is {length}, it must be within 2 and {most}")
     texts = ["".join(characters) for characters in product(alphabet, repeat=length)]
-    rows = [
-        [{"prompt": f"{sign}{s}=", "answer": answer(s), "task": f"{name}:{s}"}] for s in texts
-    ]
+    rows = [[{"prompt": f"{sign}{s}=", "answer": answer(s), "task": f"{name}:{s}"}] for s in texts]
     return _exact_task(f"{name}_{length}", rows, held_out, seed, length + 1)
 
 
-def countdown(
-    train: int = 4000, held_out: int = 500, largest: int = 20, seed: int = 0
-) -> Task:
+def countdown(train: int = 4000, held_out: int = 500, largest: int = 20, seed: int = 0) -> Task:
     """``03 07 12|16=`` is answered by ``12+07-03``, or another expression that gives 16.
 
     Three different numbers from 1 to ``largest`` and a number from 1 to 99 that ``+ - *`` reach
@@ -309,7 +319,7 @@ def _expression(row: Row, rng: random.Random) -> str:
 
 
 def mixed(domains: dict[str, Task], name: str = "mixed") -> Task:
-    """Several tasks in one, each row with its ``domain``; domains are demonstrated evenly.
+    """Several tasks in one, each row with its ``domain``.
 
     Args:
         domains: name -> task, all with the same reward.
@@ -373,7 +383,8 @@ def thinking(most: int = 12, seed: int = 0) -> Task:
     easy, hard = reversal(3, seed=seed), modular_addition(seed=seed)
     task = mixed({"easy": easy, "hard": hard}, f"thinking_{most}")
     train, held_out = (
-        tuple({**row, "level": row["domain"]} for row in rows) for rows in (task.train, task.held_out)
+        tuple({**row, "level": row["domain"]} for row in rows)
+        for rows in (task.train, task.held_out)
     )
     return Task(task.name, behind_marker, train, held_out, _Thinker(most), most + task.longest + 1)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 # Change it where the training below changes: kept weights of before are then not used.
-_VERSION = 1
+_VERSION = 2
 _EVERY = 20
 _PROBED = 256
 
@@ -48,6 +48,10 @@ def warm_start(
     AdamW on the answers' tokens. Every 20 steps one answer at temperature 1 to each of 256 held-out
     problems is checked; within the target, training stops. Where a check lies above it, the weights
     of the check before are taken again, and the learning rate is halved.
+
+    A task with domains or levels is demonstrated by need: each in proportion to what it lacks of
+    the target's upper end, and at least a little. Training goes on until each of them is at a
+    quarter of the lower end, or more, so that RL has something to find everywhere.
 
     What the weights depend on is in the name of their folder. A folder appears whole or not at all:
     two processes may ask at once, then both train and the later one takes the weights of the first.
@@ -92,7 +96,8 @@ def warm_start(
     place = root / f"{name}-{seed}-{digest(settings)}"
     if place.exists():
         return place
-    model = tiny_model(seed, **sizes).to(device)
+    model: Any = tiny_model(seed, **sizes)
+    model.to(device)
     found = _train(model, task, seed, (low, high), learning_rate, batch, most)
     root.mkdir(parents=True, exist_ok=True)
     # Renaming within a folder is atomic: nobody ever reads half of a model.
@@ -114,8 +119,9 @@ def load_model(path: str | Path, device: str = "cpu") -> "LlamaForCausalLM":
     """The model of a folder that :func:`warm_start` returned, in float32 and train mode."""
     from transformers import LlamaForCausalLM
 
-    model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
-    return model.to(device).train()
+    model: Any = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
+    loaded: LlamaForCausalLM = model.to(device).train()
+    return loaded
 
 
 def _train(
@@ -131,24 +137,34 @@ def _train(
     probe = task.rows("held_out")[:_PROBED]
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     kept, rate, passed = _copy(model), 1.0, 0.0
+    weights: list[float] | None = None
     for step in range(1, most + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * rate * min(1.0, step / 20)
-        loss = demonstration_loss(model, words, task.demonstrations(rng, batch))
+        loss = demonstration_loss(model, words, task.demonstrations(rng, batch, weights))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % _EVERY:
             continue
-        passed = measure(model, words, task, probe, samples=1, ks=(1,), seed=step).pass_at[1]
-        if passed > target[1]:
-            model.load_state_dict(kept)
-            rate /= 2
-        elif passed >= target[0]:
+        found = measure(model, words, task, probe, samples=1, ks=(1,), seed=step)
+        passed = found.pass_at[1]
+        parts = {
+            (column, value): part.pass_at[1]
+            for column, of in list(found.parts.items())[:1]
+            for value, part in of.items()
+        }
+        if parts:
+            weights = _by_need(task, parts, target[1])
+        low = min(parts.values(), default=passed)
+        if passed < target[0] or low < target[0] / 4:
+            kept = _copy(model)
+        elif passed <= target[1]:
             return {"steps": step, "pass_at_1": passed}
         else:
-            kept = _copy(model)
+            model.load_state_dict(kept)
+            rate /= 2
     raise ValueError(
         f"warm_start: {task.name} with seed {seed} is at pass@1 {passed:.3f} after {most} steps, "
         f"the target is {target}: give it more steps or another learning rate"
@@ -184,6 +200,13 @@ def demonstration_loss(
         input_ids=ids, attention_mask=seen, position_ids=positions, labels=labels
     ).loss
     return loss
+
+
+def _by_need(task: Task, parts: dict[tuple[str, str], float], goal: float) -> list[float]:
+    """Of each train row: what its domain lacks of a goal, at least a fiftieth."""
+    column = next(iter(parts))[0]
+    need = {value: max(goal - passed, 0.02) for (_, value), passed in parts.items()}
+    return [need[row[column]] for row in task.train]
 
 
 def _copy(model: Any) -> dict[str, torch.Tensor]:

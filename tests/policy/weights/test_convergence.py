@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardsmith.policy.weights import ConvergenceWeights, SoftmaxWeights
+from rewardsmith.policy.weights import ConvergenceWeights
 
 QUICK = {"short": 4, "long": 8, "inertia": 0.0}
 
@@ -19,9 +18,6 @@ def fed(weights, series):
 
 def noise(seed, n=12):
     return np.random.default_rng(seed).uniform(0.2, 0.8, n).tolist()
-
-
-# --- recap ----------------------------------------------------------------------------------------
 
 
 def test_weights_are_uniform_until_enough_was_observed():
@@ -121,11 +117,6 @@ def test_a_mean_that_float32_rounds_past_its_bound_is_on_it():
     fed(ours, {"a": [0.02] * 4 + [rounded] * 5, "b": noise(0, 9)})
     fed(exact, {"a": [0.02] * 4 + [0.1] * 5, "b": noise(0, 9)})
     assert ours.state() == exact.state()
-    below = SoftmaxWeights("ab")
-    below.observe({"a": 1.0000001, "b": -1e-9})
-    clear = SoftmaxWeights("ab")
-    clear.observe({"a": 1.0, "b": 0.0})
-    assert below.state() == clear.state()
 
 
 def test_a_great_temperature_and_a_lone_objective_leave_weights_at_1():
@@ -182,173 +173,3 @@ def test_bad_observations_of_recap_are_named():
         weights.observe({"reward": 0.5, "repla": 1.0})
     with pytest.raises(ValueError, match=r"'reward' is 1\.5, better than its best 1\.0"):
         weights.observe({"reward": 1.5, "replay": 1.0})
-
-
-# --- rulereasoner ---------------------------------------------------------------------------------
-
-
-def test_shares_are_a_softmax_of_the_shortfall():
-    weights = SoftmaxWeights("abc", target=0.8, temperature=0.5)
-    assert weights.weights() == pytest.approx(dict.fromkeys("abc", 1 / 3))
-    weights.observe({"a": 0.2, "b": 0.7, "c": 0.9})
-    share = np.exp(np.array([0.6, 0.1, 0.0]) / 0.5)
-    share /= share.sum()
-    assert list(weights.weights().values()) == pytest.approx(share.tolist(), rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("decay", "ages"), [("harmonic", [1, 1 / 2, 1 / 3]), ("geometric", [1, 0.5, 0.25])]
-)
-def test_older_steps_count_less_and_a_domain_by_the_steps_that_have_it(decay, ages):
-    weights = SoftmaxWeights("ab", temperature=1.0, memory=3, decay=decay)
-    for step in ({"a": 1.0, "b": 1.0}, {"a": 0.1}, {"a": 0.2, "b": 0.4}, {"a": 0.6, "b": 0.9}):
-        weights.observe(step)
-    a = np.average([0.6, 0.2, 0.1], weights=ages)
-    b = np.average([0.9, 0.4], weights=ages[:2])
-    expected = 1 / (1 + math.exp(a - b))
-    assert weights.weights()["a"] == pytest.approx(expected, rel=1e-12)
-
-
-def test_a_domain_that_is_new_looks_no_better_than_it_is():
-    weights = SoftmaxWeights("ab")
-    for _ in range(3):
-        weights.observe({"a": 0.5})
-    weights.observe({"a": 0.5, "b": 0.5})
-    assert weights.weights() == pytest.approx({"a": 0.5, "b": 0.5})
-
-
-@settings(max_examples=30)
-@given(
-    st.lists(st.dictionaries(st.sampled_from("abcd"), st.floats(0.0, 1.0), max_size=4), max_size=8),
-    st.floats(0.0, 0.24),
-    st.floats(0.01, 10.0),
-)
-def test_shares_sum_to_1_and_keep_the_floor(steps, floor, temperature):
-    weights = SoftmaxWeights("abcd", floor=floor, temperature=temperature)
-    for step in steps:
-        weights.observe(step)
-        told = weights.weights()
-        assert sum(told.values()) == pytest.approx(1.0, abs=1e-12)
-        assert all(share >= floor - 1e-12 for share in told.values())
-
-
-def test_a_domain_outside_the_memory_keeps_its_share():
-    weights = SoftmaxWeights("abc", memory=2)
-    weights.observe({"a": 0.0, "b": 0.9, "c": 0.5})
-    weights.observe({"b": 0.1, "c": 0.9})
-    before = weights.weights()["a"]
-    for step in ({"b": 0.2, "c": 0.3}, {}, {"b": 0.2, "c": 0.3}):
-        weights.observe(step)
-    assert weights.weights()["a"] == pytest.approx(before, rel=1e-12)
-    assert weights.weights()["b"] > weights.weights()["c"]
-
-
-def test_temperatures_far_out_are_uniform_and_the_furthest_behind():
-    step = {"a": 0.3, "b": 0.2, "c": 0.9}
-    cold = [0.0, 1.0, 0.0]
-    for temperature, expected in ((1e9, [1 / 3] * 3), (1e-4, cold), (1e-310, cold)):
-        weights = SoftmaxWeights("abc", temperature=temperature)
-        weights.observe(step)
-        assert list(weights.weights().values()) == pytest.approx(expected, abs=1e-8)
-
-
-def test_shortfalls_that_are_the_same_share_alike_also_above_the_target():
-    weights = SoftmaxWeights("abc", target=0.5)
-    weights.observe({"a": 0.5, "b": 0.7, "c": 1.0})
-    assert weights.weights() == pytest.approx(dict.fromkeys("abc", 1 / 3))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"target": 1.2}, r"rulereasoner: target is 1\.2, it must be from 0 to 1"),
-        ({"temperature": 0.0}, r"rulereasoner: temperature is 0\.0"),
-        ({"memory": 0}, "rulereasoner: memory is 0"),
-        ({"memory": 2.5}, r"rulereasoner: memory is 2\.5, it must be a whole number from 1"),
-        ({"floor": 0.5}, r"floor is 0\.5; 2 domains leave room for less than 0\.5"),
-        ({"floor": -0.1}, r"rulereasoner: floor is -0\.1"),
-        ({"decay": "linear"}, "rulereasoner: decay is 'linear', not harmonic or geometric"),
-    ],
-)
-def test_bad_options_of_rulereasoner_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        SoftmaxWeights("ab", **options)
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
-def test_a_reward_outside_0_to_1_is_named(value):
-    with pytest.raises(ValueError, match=r"domain 'b' has the mean reward .*, outside \[0, 1\]"):
-        SoftmaxWeights("ab").observe({"a": 0.5, "b": value})
-    with pytest.raises(ValueError, match="rulereasoner: unknown name 'c'; valid names: a, b"):
-        SoftmaxWeights("ab").observe({"c": 0.5})
-
-
-# --- both -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "make", [lambda: ConvergenceWeights("ab", short=4, long=8), lambda: SoftmaxWeights("ab")]
-)
-def test_a_resumed_run_has_the_same_weights_to_the_last_digit(make):
-    whole, first, second = make(), make(), make()
-    steps = [
-        dict(zip("ab", step, strict=True)) for step in zip(noise(0, 30), noise(1, 30), strict=True)
-    ]
-    for step in steps:
-        whole.observe(step)
-    for step in steps[:13]:
-        first.observe(step)
-    saved = json.loads(json.dumps(first.state()))
-    first.observe(steps[0])
-    second.load(saved)
-    for step in steps[13:]:
-        second.observe(step)
-    assert second.weights() == whole.weights()
-    assert second.state() == whole.state()
-
-
-@pytest.mark.parametrize("kind", [ConvergenceWeights, SoftmaxWeights])
-def test_names_and_states_of_others_are_refused(kind):
-    for names in ([], ["a", "a"]):
-        with pytest.raises(ValueError, match=r"names are .*; give each thing one name"):
-            kind(names)
-    with pytest.raises(ValueError, match=r"the state is of \['a'\], not of \['a', 'b'\]"):
-        kind("ab").load(kind("a").state())
-    state = kind("ab").state()
-    del state["recent"]
-    with pytest.raises(ValueError, match="the state has no 'recent'"):
-        kind("ab").load(state)
-
-
-def test_a_state_of_another_kind_is_refused():
-    with pytest.raises(
-        ValueError, match="rulereasoner: the state is of recap, not of rulereasoner"
-    ):
-        SoftmaxWeights("ab").load(ConvergenceWeights("ab").state())
-
-
-@pytest.mark.parametrize("kind", [ConvergenceWeights, SoftmaxWeights])
-@pytest.mark.parametrize(
-    ("place", "junk", "message"),
-    [
-        ("weights", {"a": 1.0}, "the state has the weights {'a': 1.0}"),
-        ("weights", {"a": 1.0, "b": -0.5}, "the state has the weights"),
-        ("weights", {"a": 1.0, "b": math.nan}, "the state has the weights"),
-        ("recent", [{"a": 0.5, "b": math.inf}], "'recent' of the state has a number that is not"),
-        ("recent", {"a": [0.5, math.nan], "b": []}, "'recent' of the state has a number"),
-    ],
-)
-def test_a_state_with_a_bad_number_is_refused_and_nothing_is_loaded(kind, place, junk, message):
-    weights = kind("ab")
-    before = weights.state()
-    with pytest.raises(ValueError, match=message):
-        weights.load({**before, place: junk})
-    assert weights.state() == before
-
-
-@pytest.mark.parametrize("kind", [ConvergenceWeights, SoftmaxWeights])
-def test_what_is_told_is_a_copy(kind):
-    weights = kind("ab")
-    weights.weights()["a"] = 9.0
-    weights.state()["weights"]["a"] = 9.0
-    assert weights.weights()["a"] < 9.0

@@ -1,80 +1,36 @@
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from reproductions import r004_gated_rewards as r004
-from reproductions.r004_gated_rewards import ARMS, Settings, judge, reproduce
+from reproductions.r004_gated_rewards import ARMS, Settings, judge
+from reproductions.tabular import softmax
+from tests.reproduced import VERDICTS, recorded, stored
 
 TINY = Settings(turns=6, updates=8, batch=4, blocks=4)
 SEEDS = range(2)
-RESULTS = Path(r004.__file__).parent / "results"
-VERDICTS = {"supported", "refuted", "inconclusive"}
 
 
 def check_record(record: dict[str, Any]) -> None:
-    assert record["verdict"] in VERDICTS
-    assert record["claim"]
-    assert record["unproved"]
-    assert {"python", "rewardsmith", "numpy", "torch"} <= record["versions"].keys()
     seeds, settings = record["seeds"], record["settings"]
     assert record["budget"]["episodes_per_run"] == settings["updates"] * settings["batch"]
     assert record["budget"]["runs"] == 2 * len(ARMS) * len(seeds)
-    assert {"settings", "seeds", "verdict", "times"} <= record["tries"][-1].keys()
     for result in (record, record["policy_that_sees_the_turn"]):
         assert result["verdict"] in VERDICTS
         assert set(result["halves"].values()) <= VERDICTS
-        for effect in result["effects"].values():
-            assert effect["low"] <= effect["mean"] <= effect["high"]
-            assert 0 <= effect["probability_of_improvement"] <= 1
-            assert effect["smallest_visible"] >= 0
+        assert len(result["effects"]) == 4
         assert tuple(result["arms"]) == ARMS
         for arm in result["arms"].values():
-            for name in ("completion", "total", "turns"):
-                assert arm[name]["low"] <= arm[name]["mean"] <= arm[name]["high"]
+            for name in r004.MEASURES:
                 assert len(arm[name]["per_seed"]) == len(seeds)
                 assert len(arm["curve"][name]) == settings["blocks"]
 
 
-def test_a_record_tells_what_it_must_and_is_the_same_again(tmp_path: Path) -> None:
-    first = reproduce(tmp_path / "a" / "004.json", TINY, SEEDS)
-    check_record(first)
-    assert json.loads((tmp_path / "a" / "004.json").read_text()) == first
-    assert reproduce(tmp_path / "b" / "004.json", TINY, SEEDS) == first
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["004.json"]
-
-
-def test_a_run_that_was_killed_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = reproduce(tmp_path / "whole.json", TINY, SEEDS)
-    train, trained = r004.train, []
-
-    def killed_at_the_fourth(*args: Any) -> Any:
-        if len(trained) == 3:
-            raise KeyboardInterrupt
-        trained.append(args)
-        return train(*args)
-
-    out = tmp_path / "004.json"
-    monkeypatch.setattr(r004, "train", killed_at_the_fourth)
-    with pytest.raises(KeyboardInterrupt):
-        reproduce(out, TINY, SEEDS)
-    assert not out.exists()
-    monkeypatch.setattr(r004, "train", lambda *args: trained.append(args) or train(*args))
-    assert reproduce(out, TINY, SEEDS) == whole
-    # Once each: what was done before the kill is not done again.
-    assert len(trained) == len(set(trained)) == 2 * len(ARMS) * len(SEEDS)
-
-
-def test_every_try_is_told(tmp_path: Path) -> None:
-    out = tmp_path / "004.json"
+def test_a_record_tells_what_it_must_and_is_resumed(tmp_path: Path) -> None:
     other = replace(TINY, learning_rate=0.5)
-    reproduce(out, TINY, SEEDS)
-    reproduce(out, TINY, SEEDS)
-    tries = reproduce(out, other, SEEDS)["tries"]
-    assert [t["times"] for t in tries] == [2, 1]
-    assert [t["settings"]["learning_rate"] for t in tries] == [1.0, 0.5]
+    check_record(recorded(r004.REPRODUCTION, tmp_path, TINY, other, SEEDS))
 
 
 LOW, HIGH, WIDE = [0.1, 0.12, 0.11], [0.9, 0.91, 0.92], [0.2, 0.99, 0.95]
@@ -123,7 +79,7 @@ def test_the_gradient_is_that_of_the_log_probability() -> None:
     advantage = rng.normal(size=TINY.batch)
 
     def surrogate(x: Any) -> float:
-        log = np.log(r004.softmax(x))[rollouts["state"].numpy(), rollouts["action"].numpy()]
+        log = np.log(softmax(x))[rollouts["state"].numpy(), rollouts["action"].numpy()]
         return float((advantage * (log * rollouts.mask.numpy()).sum(axis=1)).mean())
 
     found = r004.gradient(logits, rollouts, advantage)
@@ -135,8 +91,4 @@ def test_the_gradient_is_that_of_the_log_probability() -> None:
 
 
 def test_the_stored_record_is_of_the_settings_in_the_code() -> None:
-    record = json.loads((RESULTS / "004.json").read_text(encoding="utf-8"))
-    check_record(record)
-    assert record["settings"] == asdict(Settings())
-    assert record["seeds"] == list(range(10))
-    assert not list(RESULTS.glob("*.partial.jsonl"))
+    check_record(stored(r004.REPRODUCTION))
