@@ -123,7 +123,8 @@ def title(id: str) -> str:
     """The first line of the file's docstring, without its reference."""
     text = ast.get_docstring(ast.parse(source(id).read_text(encoding="utf-8"))) or id
     first = text.partition("\n")[0].partition(" (arXiv")[0].rstrip(".")
-    return first.removeprefix(f"{id}, ")
+    named = first.removeprefix(f"{id}, ")
+    return named[0].upper() + named[1:]
 
 
 def anchor(id: str) -> str:

@@ -393,11 +393,12 @@ def test_it_asks_the_other_sampler_for_everything_else() -> None:
     assert sampler.why() == "odd rows are left out"
 
 
-def test_a_sampler_that_generates_is_refused() -> None:
+def test_a_sampler_that_makes_answers_itself_is_refused() -> None:
     child = Halving()
     child.generates = True
-    with pytest.raises(ValueError, match="guided_retry: halving generates answers itself"):
-        GuidedRetry(of=child)
+    for other in (child, GuidedRetry()):
+        with pytest.raises(ValueError, match=r"guided_retry: .* makes answers itself"):
+            GuidedRetry(of=other)
 
 
 def test_a_restored_sampler_goes_on_where_it_was() -> None:

@@ -240,6 +240,10 @@ def test_a_branch_that_has_ended_is_not_pruned() -> None:
     p = torch.tensor([[0.0, 0.5, 0.45, 0.05], *[[0.9, 0.0, 0.0, 0.1]] * 3])
     (group,) = grow(Table(p.log()), prompts=((3, 0),), group_size=2, distance=1.0, lookahead=(2,))
     assert tokens_of(group) == [[1, END], [2, END]]
+    # Nor where its parent has ended: 1 3 is in 2 1 3.
+    p = torch.tensor([[0.0, 0.5, 0.45, 0.05], [0, 0, 0, 1.0], [0, 1.0, 0, 0], [1.0, 0, 0, 0]])
+    (group,) = grow(Table(p.log()), prompts=((3, 0),), group_size=2, distance=1.0, lookahead=(3,))
+    assert tokens_of(group) == [[1, 3, END], [2, 1, 3, END]]
 
 
 def test_a_bound_of_one_is_greedy_decoding() -> None:

@@ -1,4 +1,4 @@
-"""Agents whose learning rule is the point: tabular Q-learning, REINFORCE, behavior cloning.
+"""Agents whose learning rule is the point: tabular Q-learning, REINFORCE, behavior cloning, GRPO.
 
 Names load on first use: nothing is imported until it is asked for.
 """
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "Baseline": "reinforce",
     "Cloned": "behavior_cloning",
+    "GRPOTrainer": "grpo",
     "NetworkPolicy": "behavior_cloning",
     "Policy": "reinforce",
     "QTable": "q_learning",
+    "Recipe": "recipe",
     "Reinforce": "reinforce",
     "TablePolicy": "reinforce",
     "TabularEnv": "q_learning",
@@ -19,11 +21,14 @@ _HOMES = {
     "learn_q": "q_learning",
     "linear": "q_learning",
     "power": "q_learning",
+    "read_recipe": "recipe",
 }
 
 if TYPE_CHECKING:
     from .behavior_cloning import Cloned, NetworkPolicy, clone_behavior
+    from .grpo import GRPOTrainer
     from .q_learning import QTable, TabularEnv, learn_q, linear, power
+    from .recipe import Recipe, read_recipe
     from .reinforce import Baseline, Policy, Reinforce, TablePolicy
 
 

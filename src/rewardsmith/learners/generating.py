@@ -1,6 +1,7 @@
 """TRL's trainer with answers that are relabelled, and scored by a reward of ours."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..core.execution import current, using
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores
+from ..credit.truncation import OutlierTruncation
 from ..ops.ranks import Ranks, gathered
 from ..samplers.prompts import PromptSampler
 from .generations import own_rows, rollouts_of
@@ -51,6 +53,8 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
         self.columns = dict(columns)
         self._by_token_read = [n for n in _TOKEN_COLUMNS if n in scoring.reward.needs | reads]
         super().__init__(reward_funcs=[_total], **given)
+        if isinstance(relabel, OutlierTruncation):
+            relabel.reads(partial(self.processing_class.decode, skip_special_tokens=True))
         self._rows: list[dict[str, Any]] = []
         self._group_size = 1
         self._temperature: float | None = None
@@ -107,7 +111,8 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
         made = list(super()._generate(prompts))
         if self.model.training:
             self.generated_tokens += sum(gathered(sum(map(len, made[1])), self.ranks))
-        if self.relabel is not None and self.model.training:
+        # A second attempt is alone in its group, and relabellings look at groups.
+        if self.relabel is not None and self.model.training and self._group_size > 1:
             _, completion_ids, chosen, completions = made[:4]
             rollouts = self._rollouts(prompts, completions, completion_ids, chosen, {})
             with using(current() or self.scoring.execution), torch.no_grad():

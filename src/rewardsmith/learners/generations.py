@@ -28,6 +28,8 @@ class Batch:
     """TRL's tensors, of this rank's rows; those of all ranks in what :func:`together` gives."""
     rollouts: Rollouts
     scores: Scores
+    places: Int64[Tensor, " n"]
+    """Which answer of the step each row is, in the order in which they were generated."""
 
     def shared(
         self, rows: Int64[Tensor, " n"], group: Int64[Tensor, " n"], ranks: Ranks
@@ -39,7 +41,7 @@ class Batch:
         tokens = sum(gathered(int(trained(output).sum()), ranks))
         device = output["completion_ids"].device
         output["num_items_in_batch"] = torch.tensor(tokens, device=device)
-        return Batch(output, picked, self.scores.select(rows))
+        return Batch(output, picked, self.scores.select(rows), self.places[rows])
 
 
 def together(batches: Sequence[Batch], ranks: Ranks) -> Batch:
@@ -48,6 +50,7 @@ def together(batches: Sequence[Batch], ranks: Ranks) -> Batch:
         joined([everybodys(batch.output, ranks) for batch in batches]),
         joined_rollouts([batch.rollouts for batch in batches]),
         joined_scores([batch.scores for batch in batches]),
+        torch.cat([batch.places for batch in batches]),
     )
 
 
@@ -78,7 +81,7 @@ def with_retries(
     replaced = index >= n
     own = own_rows(made.rollouts, ranks)
     made.output["replaced"] = replaced[own].to(made.output["completion_ids"].device)
-    return Batch(made.output, made.rollouts, _raised(made.scores, improved.bonus, made.rollouts))
+    return replace(made, scores=_raised(made.scores, improved.bonus, made.rollouts))
 
 
 def _raised(scores: Scores, bonus: Tensor, rollouts: Rollouts) -> Scores:

@@ -124,8 +124,14 @@ class GRPOTrainer(Generating):
         )
         check_data(train_dataset, args.generation_batch_size // self.num_generations)
         check_columns(self.reward, self.advantage, self._columns(train_dataset[0]))
+        if isinstance(self.sampler, GuidedRetry) and self.reward.learns:
+            raise ValueError(
+                "guided_retry adds a bonus to scores, and a reward that learns scores anew: use "
+                "one that does not learn, or another sampler"
+            )
         self.sampler.over(train_dataset)
         self.sampler.reseed(args.seed)
+        self._answers = 0
 
     # --- a batch ----------------------------------------------------------------------------------
 
@@ -135,6 +141,7 @@ class GRPOTrainer(Generating):
             return super()._generate_and_score_completions(inputs)  # type: ignore[no-any-return]
         wanted = len(inputs) * self.accelerator.num_processes // self.num_generations
         self.sampler.begin()
+        self._answers = 0
         rounds: list[Batch] = []
         selected: list[Tensor] = []
         groups = 0
@@ -176,7 +183,9 @@ class GRPOTrainer(Generating):
         finally:
             self.num_generations = usual
         assert self._found is not None  # by _calculate_rewards, which that calls
-        return Batch(output, *self._found)
+        begin = self._answers
+        self._answers += len(filled)
+        return Batch(output, *self._found, torch.arange(begin, self._answers))
 
     def _assembled(self, rounds: list[Batch], selected: list[Tensor], wanted: int) -> Batch:
         """The groups that train, out of all that were generated."""
@@ -226,9 +235,12 @@ class GRPOTrainer(Generating):
         advantages = self.advantage(rollouts, scores)
         if hasattr(self.advantage, "update"):
             self._note("advantage", self.advantage.update(rollouts, scores))
+        # A group that fills a batch that came out short is there to be counted, not to weigh more.
+        advantages = replace(advantages, keep=advantages.keep & _first(batch.places))
         self._note("advantage", advantages.metrics)
         by_step = advantages.by_step(rollouts.action_mask)
         self._note("advantage", {"zero": float((by_step == 0.0).all(dim=1).double().mean())})
+        self._log_advantages(batch, advantages, by_step)
         here = own_rows(rollouts, self.ranks)
         own = advantages.select(here)
         width = batch.output["completion_ids"].shape[1]
@@ -250,6 +262,22 @@ class GRPOTrainer(Generating):
             wide = values.dtype == torch.float64
             batch.output[name] = values.to(device, torch.float32 if wide else values.dtype)
         return batch.output
+
+    def _log_advantages(self, batch: Batch, advantages: Advantages, by_step: Tensor) -> None:
+        """In TRL's table: of a row the mean over its tokens, None where it does not train."""
+        tokens = batch.rollouts.action_mask.sum(dim=1).clamp(min=1)
+        shown: list[float | None] = [None] * self._answers
+        for place, keep, value in zip(
+            batch.places.tolist(),
+            advantages.keep.tolist(),
+            (by_step.sum(dim=1) / tokens.to(by_step.device)).tolist(),
+            strict=True,
+        ):
+            shown[place] = value if keep else None
+        log = self._logs["advantages"]
+        for _ in range(min(len(log), self._answers)):
+            log.pop()
+        log.extend(shown)
 
     # --- the loss ---------------------------------------------------------------------------------
 
@@ -394,6 +422,16 @@ class GRPOTrainer(Generating):
             )
         # It holds this trainer's own plain data, as TRL's own training_args.bin does.
         self.load_own_state(torch.load(file, weights_only=False))
+
+
+def _first(places: Tensor) -> Tensor:
+    """Where each number appears for the first time [N]."""
+    seen: set[int] = set()
+    first = []
+    for place in places.tolist():
+        first.append(place not in seen)
+        seen.add(place)
+    return torch.tensor(first)
 
 
 _OF_IMAGES = (

@@ -18,16 +18,16 @@ class Around(PromptSampler):
         of: the other; None for all prompts in turn, each pass in a new order.
 
     Raises:
-        ValueError: the other generates answers itself, and would not be asked to.
+        ValueError: the other generates answers or has them retried, and would not be asked to.
     """
 
     def __init__(self, of: PromptSampler | None = None) -> None:
         super().__init__()
         self.of = Shuffled() if of is None else of
-        if self.of.generates:
+        if self.of.generates or self.of.retries:
             raise ValueError(
-                f"{self.default_name()}: {self.of.default_name()} generates answers itself, and is "
-                "not asked to below another sampler; put it around this one"
+                f"{self.default_name()}: {self.of.default_name()} makes answers itself, and is not "
+                "asked to below another sampler; put it around this one"
             )
         self.rounds, self.short = self.of.rounds, self.of.short
         self.batches = 0

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from ..core.catalog import Paper, method, nearest
@@ -14,7 +14,7 @@ from ..core.columns import value_at
 from ..core.rollouts import Rollouts
 from ..core.rowcall import MISSING
 from ..core.scores import Scores
-from .prompts import PromptSampler
+from .prompts import PromptSampler, in_passes
 from .rates import rates_of
 from .shortfall import Decay, SoftmaxWeights
 
@@ -173,27 +173,12 @@ class DomainSampling(PromptSampler):
         room = [int(free[self._rows[name]].sum()) for name in shares]
         counts = domain_counts(n, np.array(list(shares.values())), np.array(room, dtype=np.int64))
         chosen: list[int] = []
+        had = set(self.taken)
         for name, count in zip(shares, counts.tolist(), strict=True):
-            chosen += self._next(name, count, free)
+            ahead = self._ahead.setdefault(name, [])
+            chosen += in_passes(count, self._rows[name], ahead, had, self._generator)
         # A batch is cut into smaller ones, each of which is to hold all domains.
         return [int(row) for row in self._generator.permutation(chosen)]
-
-    def _next(self, name: str, count: int, free: Bool[np.ndarray, " p"]) -> list[int]:
-        """The next rows of a domain; those that the batch has had come later."""
-        ahead = self._ahead.get(name, [])
-        chosen: list[int] = []
-        later: list[int] = []
-        while len(chosen) < count:
-            if not ahead:
-                ahead = self._generator.permutation(self._rows[name]).tolist()
-            row = ahead.pop(0)
-            if free[row]:
-                free[row] = False
-                chosen.append(row)
-            else:
-                later.append(row)
-        self._ahead[name] = later + ahead
-        return chosen
 
     def observe(self, rollouts: Rollouts, scores: Scores) -> dict[str, float]:
         """Gather the rewards of a batch.

@@ -114,6 +114,8 @@ class GuidedRetry(Around):
     guidance: abstract, the rest is our reading.
     """
 
+    retries = True
+
     def __init__(
         self,
         of: PromptSampler | None = None,
@@ -158,11 +160,6 @@ class GuidedRetry(Around):
             )
         if reference is not None and guidance is None:
             raise ValueError("guided_retry: reference is what guidance is held against; give both")
-        if self.of.generates:
-            raise ValueError(
-                f"guided_retry: {self.of.default_name()} generates answers itself, and is not "
-                "asked to below another sampler; train with one of them"
-            )
         self.seed, self._generator = seed, np.random.default_rng(seed)
         self.threshold, self.alpha, self.attempts = threshold, alpha, attempts
         self.replace, self.overwrite, self.context, self.most = replace, overwrite, context, most
@@ -261,9 +258,6 @@ class GuidedRetry(Around):
             "retry_replaced": float(len(replace)),
         }
         return Improved(replace, bonus, metrics)
-
-    def why(self) -> str:
-        return self.of.why()
 
     def _items(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor]]:
         """How a hint calls a part -> where it is satisfied [N], and where it is scored [N]."""

@@ -48,6 +48,8 @@ class PromptSampler(Sampler):
     """The temperature to generate with; None for the trainer's own."""
     generates: bool = False
     """Whether it makes the answers as well, by ``generate``."""
+    retries: bool = False
+    """Whether it has second attempts made, by ``hints`` and ``improve``."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -147,6 +149,35 @@ class PromptSampler(Sampler):
         self.load_own_state(state["own"])
 
 
+def in_passes(
+    n: int,
+    rows: int | Sequence[int],
+    ahead: list[int],
+    had: set[int],
+    generator: np.random.Generator,
+) -> list[int]:
+    """The next n rows of passes over a pool, each pass in a new order; none that a batch has had.
+
+    Args:
+        n: how many; as many rows have not been had, or it never ends.
+        rows: the pool: how many there are, or which.
+        ahead: what is left of the pass. It is brought up to date: a row that the batch has had
+            comes first in what is left.
+        had: the rows that the batch has had; those that are chosen are added.
+        generator: of the orders.
+    """
+    chosen: list[int] = []
+    later: list[int] = []
+    while len(chosen) < n:
+        if not ahead:
+            ahead += generator.permutation(rows).tolist()
+        row = ahead.pop(0)
+        (later if row in had else chosen).append(row)
+        had.add(row)
+    ahead[:0] = later
+    return chosen
+
+
 @method("shuffled", kind="sampler")
 class Shuffled(PromptSampler):
     """Each row once in every pass over the data, each pass in a new order.
@@ -163,20 +194,7 @@ class Shuffled(PromptSampler):
         self._ahead: list[int] = []
 
     def choose(self, n: int) -> list[int]:
-        chosen: list[int] = []
-        had = set(self.taken)
-        later: list[int] = []
-        while len(chosen) < n:
-            if not self._ahead:
-                self._ahead = self._generator.permutation(self.size).tolist()
-            row = self._ahead.pop(0)
-            if row in had:
-                later.append(row)
-            else:
-                had.add(row)
-                chosen.append(row)
-        self._ahead = later + self._ahead
-        return chosen
+        return in_passes(n, self.size, self._ahead, set(self.taken), self._generator)
 
     def own_state(self) -> dict[str, Any]:
         return {"ahead": list(self._ahead)}

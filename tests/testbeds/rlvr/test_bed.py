@@ -17,6 +17,7 @@ from rewardsmith.testbeds.rlvr import (
     measure,
     mixed,
     parity,
+    reversal,
     tiny_model,
     tokenizer,
     warm_start,
@@ -267,3 +268,23 @@ def test_demonstrations_do_not_touch_the_global_random_state() -> None:
     state = random.getstate()
     TASK.demonstrations(random.Random(0), 10)
     assert random.getstate() == state
+
+
+def test_domains_are_demonstrated_by_need_until_each_is_alive(tmp_path: Path) -> None:
+    task = mixed({"easy": copying(2), "hard": reversal(2)})
+    place = warm_start(task, 0, (0.2, 0.9), tmp_path, batch=64, **SIZES)
+    rows = task.rows("held_out")
+    found = measure(load_model(place), tokenizer(), task, rows, samples=8, ks=(1,))
+    assert 0.1 < found.pass_at[1] < 0.95
+    assert min(part.pass_at[1] for part in found.parts["domain"].values()) > 0.02
+
+
+def test_what_a_domain_lacks_of_the_goal_is_its_weight() -> None:
+    from rewardsmith.testbeds.rlvr.warm import _by_need
+
+    task = mixed({"easy": copying(2), "hard": reversal(2)})
+    weights = _by_need(task, {("domain", "easy"): 0.9, ("domain", "hard"): 0.1}, 0.4)
+    given = {row["domain"]: weight for row, weight in zip(task.train, weights, strict=True)}
+    assert given == pytest.approx({"easy": 0.02, "hard": 0.3})
+    shown = task.demonstrations(random.Random(0), 800, weights)
+    assert 10 < sum(prompt.startswith("c") for prompt, _ in shown) < 120

@@ -20,8 +20,8 @@ class Bed:
 
     prompts: int = 16
     generations: int = 8
-    updates: int = 300
-    learning_rate: float = 1e-3
+    updates: int = 400
+    learning_rate: float = 5e-4
 
     def config(self, task: Task, folder: str | Path, seed: int, **changes: Any) -> dict[str, Any]:
         """Keyword arguments for ``GRPOConfig``, or for a subclass of it.
