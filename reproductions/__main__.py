@@ -26,7 +26,12 @@ FOLDER = Path(__file__).parent
 def files() -> dict[str, str]:
     """Id -> module of every reproduction."""
     named = {path.stem[1:4]: path.stem for path in sorted(FOLDER.glob("r[0-9][0-9][0-9]_*.py"))}
-    return {**named, "kl_estimators": "kl_estimators"}
+    standard = [
+        path.stem
+        for path in sorted(FOLDER.glob("[!r_]*.py"))
+        if "\nREPRODUCTION = " in path.read_text(encoding="utf-8")
+    ]
+    return named | {name: name for name in standard}
 
 
 def declared(module: str) -> Reproduction:

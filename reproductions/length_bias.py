@@ -76,7 +76,7 @@ class Settings:
     """Tokens that an answer may have in training, its end included."""
     bed: Bed = field(default_factory=Bed)
     """Its ``updates`` are not read: the tokens end a run."""
-    budget: Budget = field(default_factory=lambda: Budget(tokens=120_000, points=4))
+    budget: Budget = field(default_factory=lambda: Budget(tokens=90_000, points=4))
 
 
 # --- the task -------------------------------------------------------------------------------------
@@ -124,12 +124,8 @@ def train(arm: str, seed: int, settings: Settings) -> dict[str, Any]:
 
 def judge(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """The rule of the module's docstring; ``runs`` are those of each arm, by seed."""
-    wrong = {arm: last(told, "wrong_length") for arm, told in runs.items()}
-    pairs = [
-        (a, b)
-        for a, b in zip(wrong["grpo"], wrong["dr_grpo"], strict=True)
-        if a is not None and b is not None
-    ]
+    wrong: dict[str, list[Any]] = {arm: last(told, "wrong_length") for arm, told in runs.items()}
+    pairs = [ab for ab in zip(wrong["grpo"], wrong["dr_grpo"], strict=True) if None not in ab]
     longer = sum(a > b for a, b in pairs) / len(wrong["grpo"])
     reward = compare(*(last(runs[arm], "pass@1") for arm in ARMS))
     unequal = reward["low"] > EQUAL or reward["high"] < -EQUAL
@@ -155,8 +151,10 @@ def judge(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
 def beside(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What has no say: right answers."""
-    right = {arm: [right_length(run["curve"][-1]) for run in runs[arm]] for arm in ARMS}
-    if any(value is None for values in right.values() for value in values):
+    right: dict[str, list[Any]] = {
+        arm: [right_length(run["curve"][-1]) for run in runs[arm]] for arm in ARMS
+    }
+    if None in right["grpo"] + right["dr_grpo"]:
         return {}
     return {"right_length_grpo_minus_dr_grpo": compare(right["grpo"], right["dr_grpo"])}
 
@@ -175,7 +173,7 @@ def about(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """An arm's measures and curves."""
     found = columns(told)
     ends = [(run["curve"][0]["wrong_length"], run["curve"][-1]["wrong_length"]) for run in told]
-    if all(a is not None and b is not None for a, b in ends):
+    if all(None not in pair for pair in ends):
         found["wrong_length"] = by_seed([b for _, b in ends])
         found["growth_of_wrong"] = by_seed([round(b - a, 4) for a, b in ends])
     names = ("tokens", "pass@1", "length")

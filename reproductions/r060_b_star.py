@@ -14,7 +14,7 @@ error of a reward model does. 6 rounds; in each
 - answers are sampled to training problems drawn anew, 16 to each, until 4096 x 9 tokens are spent;
 - of them, those above the threshold are selected, the best of each problem first, for the least k
   per problem that gives 512 different ones (`select_by_reward`); no given solutions join;
-- the model is trained on them, 64 batches of 64 at a learning rate of 1e-3, with one AdamW for all
+- the model is trained on them, 32 batches of 64 at a learning rate of 3e-4, with one AdamW for all
   rounds.
 
 The arms differ in the configuration, and start from the same weights:
@@ -44,9 +44,10 @@ pass@1 of neither arm rises from the warm start by the margin: nothing is learne
 Recorded without a say: pass@1 after each round (4 answers to each problem), how much of its rise is
 in the second half of the rounds, what the search found, and `half`.
 
-The rule and the settings were written before the first run to the end. The program was tried on
-seed 100, where only `fixed` was looked at, for 3 rounds and with twice the tokens, to see what it
-costs: pass@1 fell from 0.20 to 0.18. The settings were then halved for the time, not changed.
+The rule was written before the first run. With 64 steps at a rate of 1e-3 a first run was stopped
+after `fixed` and `search` of seed 0: pass@1 rose for two rounds and ended below its start in both
+(pass@32: 0.74 in `fixed`, 0.56 in `search`). Steps and rate were then lowered so that `fixed` does
+not fall in four rounds of seed 100, where nothing else was looked at, and seed 0 was left out.
 """
 
 import zlib
@@ -101,9 +102,9 @@ class Settings:
     searched: int = 16
     enough: int = 4
     noise: float = 0.5
-    steps: int = 64
+    steps: int = 32
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     measured: int = 256
     samples: int = 32
     samples_between: int = 4
@@ -325,7 +326,7 @@ REPRODUCTION = Reproduction(
     claim=CLAIM,
     unproved=UNPROVED,
     settings=Settings(),
-    seeds=range(5),
+    seeds=range(1, 6),
     keys=keys,
     train=train,
     judge=judge,

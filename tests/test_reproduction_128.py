@@ -7,11 +7,27 @@ from typing import Any
 import numpy as np
 import pytest
 from reproductions import r128_vade as r128
-from reproductions.r128_vade import ARMS, BEDS, BESIDE, MEASURES, Settings, judge, simulate
+from reproductions.effects import all_of
+from reproductions.r128_vade import (
+    ARMS,
+    BEDS,
+    BESIDE,
+    MEASURES,
+    SPOKEN,
+    SPOKEN_MEASURES,
+    Language,
+    Settings,
+    judge,
+    judge_spoken,
+    simulate,
+)
+from reproductions.rlvr import Budget
 from tests.reproduced import VERDICTS, recorded, stored
 
 from rewardsmith.samplers.dynamic import DynamicSampling
+from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.pass_rates import PassRates
+from rewardsmith.testbeds.rlvr.bed import Bed
 
 TINY = Settings(prompts=60, steps=6, batch=4, group=4, blocks=3)
 SMALL = Settings(prompts=300, steps=60, batch=16, blocks=4)
@@ -121,10 +137,77 @@ def test_every_verdict_can_fall(
     assert (told["guard"] is None) == (oracle > 0.4)
 
 
+# --- the language model ---------------------------------------------------------------------------
+
+
+def test_a_group_counts_as_generated_in_whatever_round_it_was() -> None:
+    """Batches of 16 that are all effective, after 2.5 rounds of 16 in the mean."""
+    made = {
+        "logged": {"zero_advantage": 0.0, "rounds": 2.5},
+        "curve": [{"pass@1": of} for of in (0.2, 0.3, 0.5)],
+    }
+    told = r128.spoken(made, 16)
+    assert [told[name] for name in SPOKEN_MEASURES] == [0.4, 1.0, 40.0, 0.5, 0.4, 0.3]
+    plain = r128.spoken({**made, "logged": {"zero_advantage": 0.25, "rounds": 1.0}}, 16)
+    assert (plain["per_generated"], plain["per_batch"], plain["generated"]) == (0.75, 0.75, 16.0)
+
+
+def spoken_run(share: float) -> dict[str, Any]:
+    return {**dict.fromkeys(SPOKEN_MEASURES, 0.5), "per_generated": share, "curve": [0.2, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("vade", "uniform", "parts", "verdict"),
+    [
+        ([0.7, 0.72, 0.74], 0.5, (YES, YES), YES),
+        ([0.55, 0.56, 0.57], 0.5, (NO, YES), NO),
+        ([0.55, 0.6, 0.7], 0.5, (UNKNOWN, YES), UNKNOWN),
+        # No room for ten points above uniform.
+        ([0.95, 0.96, 0.97], 0.92, (NO, YES), UNKNOWN),
+    ],
+)
+def test_every_verdict_of_the_language_model_can_fall(
+    vade: list[float], uniform: float, parts: tuple[str, ...], verdict: str
+) -> None:
+    shares = {"uniform": [uniform] * 3, "filter": [uniform - 0.1] * 3, "vade": vade}
+    told = judge_spoken({arm: [spoken_run(of) for of in its] for arm, its in shares.items()})
+    assert tuple(told["parts"].values()) == parts
+    assert told["verdict"] == verdict
+    assert (told["guard"] is None) == (uniform < 0.9)
+
+
+def test_a_run_of_the_language_model_tells_what_it_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rlvr.tiny_model(0, hidden=16, layers=1, heads=2).save_pretrained(tmp_path)
+    monkeypatch.setattr(rlvr, "warm_start", lambda task, seed: tmp_path, raising=False)
+    bed, budget = Bed(prompts=4, generations=2), Budget(tokens=30, points=1, rows=8)
+    settings = replace(TINY, language=Language(prompts=12, bed=bed, budget=budget))
+    run = r128.train("language", "vade", 0, settings)
+    assert run.keys() == {*SPOKEN_MEASURES, "curve", "logged"}
+    assert run["logged"]["generated_tokens"] >= 30
+    assert run["generated"] == 4
+
+
+def test_it_has_the_first_of_the_seeds() -> None:
+    settings = r128.REPRODUCTION.settings
+    keys = r128.keys(settings, r128.REPRODUCTION.seeds)
+    had = {bed: sorted({key["seed"] for key in keys if key["bed"] == bed}) for bed in BEDS}
+    assert had == {"simulator": list(range(10)), "language": list(range(5))}
+    assert len(keys) == 10 * len((*ARMS, *BESIDE)) + 5 * len(SPOKEN)
+
+
 # --- the record -----------------------------------------------------------------------------------
 
 
-def test_a_record_tells_what_it_must_and_is_resumed(tmp_path: Path) -> None:
+def made_up(arm: str, seed: int, settings: Settings) -> dict[str, Any]:
+    return spoken_run(0.5 + 0.2 * (arm == "vade") + 0.01 * seed)
+
+
+def test_a_record_tells_what_it_must_and_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BEDS, "language", (made_up, judge_spoken, SPOKEN))
     check_record(recorded(r128.REPRODUCTION, tmp_path, TINY, replace(TINY, group=3), SEEDS))
 
 
@@ -132,11 +215,17 @@ def check_record(record: dict[str, Any]) -> None:
     seeds, settings = record["seeds"], record["settings"]
     answers = settings["steps"] * settings["batch"] * settings["group"]
     assert record["budget"]["answers_per_run"] == answers
-    assert record["budget"]["runs"] == len((*ARMS, *BESIDE)) * len(seeds)
+    spoken = min(len(seeds), settings["language"]["seeds"])
+    runs = len((*ARMS, *BESIDE)) * len(seeds) + len(SPOKEN) * spoken
+    assert record["budget"]["runs"] == runs
     assert tuple(record["beds"]) == tuple(BEDS)
     told = record["beds"]["simulator"]
     assert told["verdict"] in VERDICTS
-    assert record["verdict"] == told["verdict"]
+    second = record["beds"]["language"]
+    assert tuple(second["arms"]) == SPOKEN
+    for its in second["arms"].values():
+        assert all(len(its["runs"][name]) == spoken for name in SPOKEN_MEASURES)
+    assert record["verdict"] == all_of({"a": told["verdict"], "b": second["verdict"]})
     assert set(told["parts"].values()) <= VERDICTS
     assert tuple(told["arms"]) == (*ARMS, *BESIDE)
     for arm, of in told["arms"].items():

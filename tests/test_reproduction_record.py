@@ -104,6 +104,16 @@ ADDED = "added_after_the_verdict final_score_"
     ("number", "path", "told"),
     [
         (
+            "016",
+            "with_noise_in_the_quality effects log_updates_continuous_minus_tiers",
+            "{} in updates",
+        ),
+        (
+            "016",
+            "with_noise_in_the_quality effects log_signal_to_noise_tiers_minus_continuous",
+            "{} in signal",
+        ),
+        (
             "102",
             f"{ADDED}milestones_completion_weighted_minus_milestones",
             "completed, is worth {}",
@@ -133,6 +143,22 @@ def test_the_readme_tells_the_effects_of_the_records(number: str, path: str, tol
 @pytest.mark.parametrize(
     ("number", "told", "scale", "paths"),
     [
+        (
+            "016",
+            "after {:.0f} updates, correctness alone after {:.0f} and the quality as it is after "
+            "{:.0f};",
+            1,
+            [f"arms {arm} updates mean" for arm in ("tiers", "binary", "continuous")],
+        ),
+        ("016", "(logs of {:.2f},", 1, ["arms tiers log_signal_to_noise mean"]),
+        (
+            "016",
+            "{:.1f} % of the clicks are right with it, {:.1f} % with tiers and {:.1f} % with",
+            100,
+            [f"arms {arm} success 10" for arm in ("continuous", "tiers", "binary")],
+        ),
+        ("016", "click earned {:.2f} more", 1, ["arms tiers order"]),
+        ("016", "incorrect ones earned up to {:.2f} more", -1, ["arms quality order"]),
         (
             "102",
             "with them all {:.0f} runs find a valid program, with the score alone {:.0f} do",

@@ -1,5 +1,6 @@
 """Runs on the tiny RLVR bed, and the rules of the reproductions that rest on them."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from reproductions.rlvr import (
 from reproductions.runner import reproduce
 from tests.reproduced import check
 
+import rewardsmith as rs
 from rewardsmith.core.catalog import methods
 from rewardsmith.policy.estimator import estimator
 from rewardsmith.policy.objective import objective
@@ -32,7 +34,7 @@ from rewardsmith.testbeds.rlvr.bed import Bed
 TASK = rlvr.modular_addition(5)
 """Sums of one digit: an answer is two tokens at most."""
 BED = Bed(prompts=4, generations=4)
-TINY = Budget(tokens=200, points=2, rows=8, samples=8)
+TINY = Budget(tokens=120, points=2, rows=8, samples=8)
 BATCH = 4 * 4 * TASK.longest
 
 
@@ -57,11 +59,11 @@ def test_a_run_tells_what_it_promises_and_stops_at_the_tokens(untrained: Path) -
     arm = Arm(config={"num_iterations": 2})
     told = run(TASK, arm, 3, BED, TINY, start=untrained)
     curve, means = told["curve"], told["logged"]
-    assert [point["tokens"] for point in curve][0] == 0
+    assert curve[0]["tokens"] == 0
     assert len(curve) == 1 + TINY.points
-    assert 200 <= curve[-1]["tokens"] < 200 + BATCH
+    assert 120 <= curve[-1]["tokens"] < 120 + BATCH
     assert curve[-1]["tokens"] == means["generated_tokens"]
-    assert 100 <= curve[1]["tokens"] < 100 + BATCH
+    assert 60 <= curve[1]["tokens"] < 60 + BATCH
     for point in curve:
         assert {"pass@1", "pass@8", "greedy", "entropy", "length", "wrong_length"} <= point.keys()
         assert 0.0 <= point["pass@1"] <= point["pass@8"] <= 1.0
@@ -80,7 +82,7 @@ def test_the_clip_is_seen_in_the_second_step_on_a_batch(untrained: Path) -> None
     loss = ("ppo", {"clip": 1e-4})
 
     def clipped(steps: int) -> float:
-        arm = Arm(loss=loss, reward=rewards_of_even(), config={"num_iterations": steps})
+        arm = Arm(loss=loss, reward=rs.reward(first_is_a_digit), config={"num_iterations": steps})
         return float(run(TASK, arm, 0, bed, TINY, start=untrained)["logged"]["clipped"])
 
     assert clipped(1) == 0.0
@@ -95,14 +97,8 @@ def test_a_loss_without_a_clip_has_no_share_of_clipped_tokens(untrained: Path) -
     assert columns([told])["zero_advantage"]["per_seed"] == [told["logged"]["zero_advantage"]]
 
 
-def rewards_of_even() -> Any:
-    """A reward that an untrained model earns now and then: even token counts of text."""
-    import rewardsmith as rs
-
-    return rs.reward(first_is_a_digit)
-
-
 def first_is_a_digit(completion: str) -> float:
+    """What an untrained model is right about now and then."""
     return float(completion[:1].isdigit())
 
 
@@ -194,7 +190,7 @@ def test_a_record_of_the_table_on_a_tiny_budget(
     no_warm_start: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = estimators_and_losses.Settings(bed=BED, budget=Budget(tokens=40, points=1, rows=4))
-    names = ("grpo + ppo", "grpo + gspo", "dcpo_advantage + dcpo", "opo + ppo")
+    names = ("grpo + ppo", "dcpo_advantage + dcpo")
     few = {name: estimators_and_losses.ARMS[name] for name in names}
     monkeypatch.setattr(estimators_and_losses, "ARMS", few)
     of = estimators_and_losses.REPRODUCTION
@@ -203,7 +199,7 @@ def test_a_record_of_the_table_on_a_tiny_budget(
     assert record["verdict"] == "refuted"
     assert set(record["arms"]) == set(few)
     assert {"gain", "pass@1", "pass@8", "entropy", "clipped", "zero_advantage", "length"} <= set(
-        record["arms"]["grpo + gspo"]
+        record["arms"]["dcpo_advantage + dcpo"]
     )
 
 
@@ -257,8 +253,6 @@ def test_dots_after_an_answer_change_nothing_and_are_demonstrated() -> None:
         assert task.check(row, said)
     assert not task.check(row, "." + row["answer"])
     assert not task.check(row, row["answer"] + ".1")
-    import random
-
     dots = [answer.count(".") for _, answer in task.demonstrations(random.Random(0), 2000)]
     assert max(dots) == 20 < task.longest - len(row["answer"]) - 1
     # Of a geometric distribution that is cut at 20: 4 (1 - 0.8^20).
@@ -304,7 +298,7 @@ def test_stabler_is_refuted_where_as_many_seeds_collapse(
     assert told["arms"]["gspo"]["collapsed"]["mean"] == other / 5
 
 
-def test_every_loss_off_policy_runs_at_the_stressed_rate(
+def test_arms_off_policy_take_four_steps_a_batch_at_the_stressed_rate(
     no_warm_start: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -315,7 +309,7 @@ def test_every_loss_off_policy_runs_at_the_stressed_rate(
 
     monkeypatch.setattr(off_policy, "run", watched)
     settings = off_policy.Settings(stress=2.0, bed=BED, budget=Budget(tokens=40, points=1, rows=4))
-    for arm in off_policy.ARMS:
+    for arm in ("ppo", "vespo"):
         told = off_policy.train(arm, 0, settings)
         assert told["logged"]["updates"] == 4 * told["logged"]["batches"]
     assert set(map(str, seen)) == {str((2.0 * BED.learning_rate, {"num_iterations": 4}))}

@@ -138,7 +138,7 @@ def test_runs_are_found_by_their_keys() -> None:
     assert runs.of(arm="ours") == [1, 3]
     assert runs.of(seed=1, arm="base") == [4]
     assert runs.by_arm(("base", "ours"), settings=Settings()) == {"base": [2, 4], "ours": [1, 3]}
-    with pytest.raises(ValueError, match="there is no run with .*theirs"):
+    with pytest.raises(ValueError, match=r"there is no run with .*theirs"):
         runs.of(arm="theirs")
 
 

@@ -62,6 +62,15 @@ def test_the_score_is_the_mean_over_all_groups_of_a_trial() -> None:
     assert sampler.temperature == 1.0
 
 
+def test_all_batches_of_a_trial_count() -> None:
+    sampler = sampler_of(temperatures=[0.5, 1.0], trial=2, hold=1, target=4)
+    for values in ([1.0] * 4, [0.0] * 4, [1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]):
+        sampler.begin()
+        sampler.observe(*batch(values))
+    sampler.begin()
+    assert sampler.temperature == 0.5  # (1 + 0) / 2 against (0.25 + 0.25) / 2
+
+
 def test_several_rounds_of_one_batch_are_one_batch() -> None:
     sampler = sampler_of(trial=1)
     sampler.begin()
@@ -105,6 +114,17 @@ def test_rows_without_a_score_are_left_out() -> None:
     sampler = sampler_of(target=1)
     sampler.begin()
     assert sampler.observe(rollouts, scores)["balance"] == 1.0  # one row, in one group
+    right = Scores.outcome(torch.ones(4))
+    parts = Scores.outcome(torch.ones(4), broken, parts={"right": right})
+    known = sampler_of(target=1, correct="right", threshold=-1.0)
+    assert known.observe(rollouts, parts)["balance"] == 1.0
+    # Rows with a total and without the part, and the other way round: neither is graded.
+    for total, part in ((0, 3), (3, 0)):
+        status = torch.tensor([part, 0, 0, 0], dtype=torch.int8)
+        wrong = Scores.outcome(torch.tensor([1.0, 0.0, 1.0, 1.0]), status)
+        whole = torch.tensor([total, 0, 3, 3], dtype=torch.int8)
+        mixed = Scores.outcome(torch.ones(4), whole, parts={"right": wrong})
+        assert known.observe(rollouts, mixed)["balance"] == 0.0
     nothing = Scores.outcome(torch.ones(4), torch.full((4,), 3, dtype=torch.int8))
     assert sampler.observe(rollouts, nothing) == {"temperature": 0.5}
 
@@ -142,7 +162,7 @@ def test_what_generates_goes_around_it() -> None:
     """Its temperature reaches what generates; below it nothing would be generated."""
     outer = Lookahead(of=sampler_of(temperatures=[0.7]))
     assert outer.temperature == 0.7
-    with pytest.raises(ValueError, match="b_star: latr generates answers itself"):
+    with pytest.raises(ValueError, match="b_star: latr makes answers itself"):
         sampler_of(of=Lookahead())
 
 

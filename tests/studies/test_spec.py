@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rewardsmith.core.errors import SpecError
-from rewardsmith.studies.environments import make_env, make_learner, make_reward_env
+from rewardsmith.studies.control.environments import make_env, make_learner, make_reward_env
 from rewardsmith.studies.spec import read_study
 from rewardsmith.studies.study import check
 

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from ..core.errors import SpecError
-from ..studies.spec import Study, read_study
+from ..studies.shared import Study
+from ..studies.spec import read_study
 
 
 def study_command(file: Path, out: Path | None, seeds: int | None, workers: int | None) -> None:
@@ -20,8 +21,7 @@ def study_command(file: Path, out: Path | None, seeds: int | None, workers: int 
         from ..studies.study import plan, run_study
     except ImportError as error:
         raise SpecError(
-            f"studies need more packages ({error.name} is missing): "
-            'pip install "rewardsmith[control]"'
+            f"studies need more packages ({error.name} is missing): {study.extra}"
         ) from error
     console = Console()
     try:
@@ -56,8 +56,7 @@ class _Listener:
     """Shows records as they come; runs that were done before count as whole."""
 
     def __init__(self, study: Study, console: Console, done: int) -> None:
-        section = study.section
-        evaluations = 2 + (section.learner.timesteps - 1) // section.evaluation.every
+        evaluations = 2 + (study.steps - 1) // study.every
         self.console = console
         self.bar = Progress(
             TextColumn("{task.description:<28}"),
@@ -68,7 +67,7 @@ class _Listener:
             console=console,
             disable=not console.is_terminal,
         )
-        total = evaluations * section.seeds * len(section.rewards)
+        total = evaluations * study.section.seeds * len(study.section.rewards)
         self.task = self.bar.add_task("starting", total=total, completed=done * evaluations)
 
     def __enter__(self) -> "_Listener":
@@ -90,7 +89,7 @@ class _Listener:
 
 
 def _table(summary: dict[str, Any]) -> Table:
-    table = Table(title=f"{summary['study']}: {summary['env']}, gold is {summary['gold']}")
+    table = Table(title=f"{summary['study']}: {_where(summary)}, gold is {summary['gold']}")
     for title in ("reward", "gold (IQM)", "95 % interval", "P(better than first)", "verdict"):
         table.add_column(title)
     for name, reward in summary["rewards"].items():
@@ -107,3 +106,7 @@ def _table(summary: dict[str, Any]) -> Table:
             reward["verdict"].replace("_", " "),
         )
     return table
+
+
+def _where(summary: dict[str, Any]) -> str:
+    return str(summary["env"] if summary["kind"] == "control" else summary["dataset"])

@@ -79,7 +79,10 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
     ) -> tuple[list[list[int]], Any]:
         usual = self.generation_config.temperature
         training = self.model.training
-        wanted = (self._temperature or self.sampler.temperature or usual) if training else usual
+        wanted = usual
+        if training:
+            asked = (self._temperature, self.sampler.temperature)
+            wanted = next((t for t in asked if t is not None), usual)
         if training and self.sampler.generates and self._temperature is None:
             return self._generated_by_sampler(prompt_ids, wanted), None
         self.generation_config.temperature = wanted

@@ -233,8 +233,9 @@ class GRPOTrainer(Generating):
         scores, told = self.scoring.learned(rollouts, batch.scores)
         self._note("reward", told)
         advantages = self.advantage(rollouts, scores)
-        if hasattr(self.advantage, "update"):
-            self._note("advantage", self.advantage.update(rollouts, scores))
+        update: Any = getattr(self.advantage, "update", None)
+        if update is not None:
+            self._note("advantage", update(rollouts, scores))
         # A group that fills a batch that came out short is there to be counted, not to weigh more.
         advantages = replace(advantages, keep=advantages.keep & _first(batch.places))
         self._note("advantage", advantages.metrics)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from ..core import spec
 from ..core.bases import Estimator, Relabel
@@ -131,6 +131,8 @@ def _typed(
     for name in options.keys() & hints.keys():
         try:
             made[name] = TypeAdapter(hints[name]).validate_python(options[name])
+        except PydanticSchemaGenerationError:
+            continue  # tensors, which are no options: the caller says so
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]["msg"]
             told = f"{problem} (got {options[name]!r})"

@@ -52,7 +52,12 @@ def colors(names: Sequence[str]) -> dict[str, str]:
 
 
 def gold_curves(
-    curves: Mapping[str, Curve], color: Mapping[str, str], *, threshold: float | None = None
+    curves: Mapping[str, Curve],
+    color: Mapping[str, str],
+    *,
+    threshold: float | None = None,
+    steps: str = "environment steps",
+    title: str = "gold per episode",
 ) -> str:
     """All rewards' gold over training in one figure: IQM, interval as a band, values on hover."""
     figure = go.Figure()
@@ -76,8 +81,8 @@ def gold_curves(
         hovermode="x unified",
         margin={"l": 56, "r": 16, "t": 34, "b": 46},
     )
-    figure.update_xaxes(title_text="environment steps")
-    figure.update_yaxes(title_text="gold per episode")
+    figure.update_xaxes(title_text=steps)
+    figure.update_yaxes(title_text=title)
     return _fragment(figure, "gold-curves", 400)
 
 
@@ -102,6 +107,32 @@ def proxy_curves(curves: Mapping[str, Curve], color: Mapping[str, str], *, colum
     figure.update_xaxes(nticks=4)
     figure.update_yaxes(nticks=5)
     return _fragment(figure, "proxy-curves", 60 + 190 * rows)
+
+
+def measure_curves(
+    measures: Mapping[str, Mapping[str, Curve]], color: Mapping[str, str], *, columns: int = 3
+) -> str:
+    """What else was measured, a panel each with all rewards: they share its units."""
+    columns = min(columns, len(measures))
+    rows = ceil(len(measures) / columns)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=[f"<b>{escape(title)}</b>" for title in measures],
+        horizontal_spacing=0.16 / columns,
+        vertical_spacing=0.3 / rows,
+    )
+    for i, curves in enumerate(measures.values()):
+        for name, curve in curves.items():
+            for trace in _curve_traces(name, curve, color[name]):
+                figure.add_trace(trace, row=i // columns + 1, col=i % columns + 1)
+    _left_titles(figure)
+    figure.update_layout(
+        showlegend=False, hovermode="x", margin={"l": 44, "r": 12, "t": 30, "b": 34}
+    )
+    figure.update_xaxes(nticks=4)
+    figure.update_yaxes(nticks=5)
+    return _fragment(figure, "measure-curves", 60 + 190 * rows)
 
 
 def part_shares(parts: Sequence[Shares], color: str, *, div: str) -> str:

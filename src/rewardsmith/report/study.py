@@ -15,7 +15,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from rewardsmith.report import figures, numbers
-from rewardsmith.report.curves import Record, curve, outermost, shares
+from rewardsmith.report.curves import Curve, Record, curve, outermost, shares
+from rewardsmith.report.samples import Sample, samples_html
 
 WORDS = {
     "hacked": "hacked",
@@ -25,6 +26,39 @@ WORDS = {
     "failed": "no result",
 }
 FRAMES_PER_ROW = 10
+VOCABULARY = {
+    "control": {
+        "in": "in",
+        "where": "env",
+        "where_name": "environment",
+        "steps": "environment steps",
+        "gold": "gold per episode",
+        "unit": "step",
+        "units": "steps",
+        "varies": "step to step",
+        "played": "on the steps of the initial policy; its return",
+    },
+    "language": {
+        "in": "on",
+        "where": "dataset",
+        "where_name": "problems",
+        "steps": "updates",
+        "gold": "gold per completion",
+        "unit": "row",
+        "units": "rows",
+        "varies": "completion to completion",
+        "played": "over rows, the initial model's completions; its mean",
+    },
+}
+"""What is said differently of agents that act and models that write."""
+MEASURES = {
+    "pass_at_k": "pass@{k}, by gold",
+    "length": "tokens per completion",
+    "entropy": "entropy, nats per token",
+    "truncated": "share of completions cut off",
+    "unscored": "share of completions without a score",
+}
+"""What a language study's records may hold beside gold and the reward, and how it is called."""
 
 
 def write_study_report(
@@ -33,32 +67,36 @@ def write_study_report(
     summary: Mapping[str, Any],
     records: Sequence[Record],
     filmstrips: Mapping[str, Mapping[str, Any]],
+    samples: Sequence[Sample] = (),
 ) -> None:
     """Write the report of a study to ``path`` (utf-8, about 5 MB, most of it plotly.js).
 
     Args:
         path: the html file; its folder must exist.
         summary: ``study env learner timesteps seeds gold reference threshold finished versions``
-            and ``rewards``: name → ``gold_iqm gold_ci probability_of_improvement
-            probability_of_improvement_ci hacked verdict reason evidence steps_to_threshold spec
-            failed``. The order of the rewards is the report's; a reward whose runs all failed needs
-            only ``failed``.
+            (of ``kind: language``, ``dataset`` in place of ``env``) and ``rewards``: name →
+            ``gold_iqm gold_ci probability_of_improvement probability_of_improvement_ci hacked
+            verdict reason evidence steps_to_threshold spec failed``. The order of the rewards is
+            the report's; a reward whose runs all failed needs only ``failed``.
         records: one per reward, seed and evaluation, with ``reward seed steps kind gold proxy parts
             variance``.
         filmstrips: reward → ``seed gold proxy length frames``, each frame ``png step parts total``;
             a reward may be left out.
+        samples: completions over time; see :func:`~.samples.samples_html`.
 
     Raises:
-        ValueError: there are no rewards, or a record or a filmstrip is of a reward that the summary
-            does not know.
+        ValueError: there are no rewards, or a record, a filmstrip or a sample is of a reward that
+            the summary does not know.
     """
-    Path(path).write_text(study_html(summary, records, filmstrips), encoding="utf-8")
+    text = study_html(summary, records, filmstrips, samples)
+    Path(path).write_text(text, encoding="utf-8")
 
 
 def study_html(
     summary: Mapping[str, Any],
     records: Sequence[Record],
     filmstrips: Mapping[str, Mapping[str, Any]],
+    samples: Sequence[Sample] = (),
 ) -> str:
     """The text that :func:`write_study_report` writes; the same arguments give the same text."""
     names = list(summary["rewards"])
@@ -67,6 +105,7 @@ def study_html(
     for what, known in (
         ("a record", {r["reward"] for r in records}),
         ("a filmstrip", set(filmstrips)),
+        ("a sample", {s["reward"] for s in samples}),
     ):
         if unknown := sorted(known - set(names)):
             raise ValueError(
@@ -85,7 +124,8 @@ def study_html(
     )
     template = files("rewardsmith.report").joinpath("study.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
-        **_view(summary, names, records, filmstrips), plotly_js=Markup(figures.plotly_js())
+        **_view(summary, names, records, filmstrips, samples),
+        plotly_js=Markup(figures.plotly_js()),
     )
 
 
@@ -94,7 +134,9 @@ def _view(
     names: list[str],
     records: Sequence[Record],
     filmstrips: Mapping[str, Mapping[str, Any]],
+    samples: Sequence[Sample],
 ) -> dict[str, Any]:
+    words = VOCABULARY[summary.get("kind", "control")]
     color = figures.colors(names)
     decimals = numbers.places(_gold_ends(summary["rewards"].values()))
     by_reward = {name: [r for r in records if r["reward"] == name] for name in names}
@@ -105,23 +147,43 @@ def _view(
     scale = _place_on_one_scale(rewards)
     gold = {n: c for n in names if (c := curve(by_reward[n], "gold"))}
     proxy = {n: c for n in names if (c := curve(by_reward[n], "proxy"))}
+    k = max((int(r["k"]) for r in records if r.get("k")), default=0)
+    measures = {
+        title.format(k=k): found
+        for key, title in MEASURES.items()
+        if (found := {n: c for n in names if (c := _recorded(by_reward[n], key))})
+    }
+    hacked = [reward["name"] for reward in rewards if reward["label"] == "hacked"]
     threshold = summary.get("threshold")
     return {
         "summary": summary,
+        "words": words,
         "rewards": rewards,
         "headline": _headline(rewards),
         "scale": [numbers.fixed(x, decimals) for x in scale] if scale else None,
         "failed": [(r["name"], run) for r in rewards for run in r["failed"]],
         "runs": int(summary["seeds"]) * len(names),
-        "gold_curves": Markup(figures.gold_curves(gold, color, threshold=threshold))
+        "gold_curves": Markup(
+            figures.gold_curves(
+                gold, color, threshold=threshold, steps=words["steps"], title=words["gold"]
+            )
+        )
         if gold
         else None,
         "proxy_curves": Markup(figures.proxy_curves(proxy, color)) if proxy else None,
+        "measure_curves": Markup(figures.measure_curves(measures, color)) if measures else None,
+        "samples": samples_html(samples, color, first=hacked[0] if hacked else None),
         "steps_total": int(summary["timesteps"]),
         "threshold": threshold,
-        "settings": _settings(summary),
+        "settings": _settings(summary, words),
         "versions": dict(summary.get("versions") or {}),
     }
+
+
+def _recorded(records: Sequence[Record], key: str) -> Curve | None:
+    """The curve of what some studies record; None where this one does not, or it stayed at 0."""
+    held = [record for record in records if record.get(key) is not None]
+    return curve(held, key) if any(record[key] for record in held) else None
 
 
 def _reward(
@@ -252,11 +314,11 @@ def _percent_interval(interval: Sequence[float] | None) -> str:
     return f"[{low}, {high}]"
 
 
-def _settings(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _settings(summary: Mapping[str, Any], words: Mapping[str, str]) -> list[tuple[str, str]]:
     threshold = summary.get("threshold")
     return [
         ("study", str(summary["study"])),
-        ("environment", str(summary["env"])),
+        (words["where_name"], str(summary[words["where"]])),
         ("learner", str(summary["learner"])),
         ("steps per run", numbers.count(summary["timesteps"])),
         ("seeds per reward", numbers.count(summary["seeds"])),

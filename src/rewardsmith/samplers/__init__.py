@@ -14,11 +14,13 @@ _HOMES = {
     "DynamicSampling": "dynamic",
     "FilteredSampler": "filtered",
     "GuidedRetry": "guided_retry",
+    "guided_pairs": "guidance",
     "Lookahead": "lookahead",
     "PredictiveSampling": "predictive",
     "PromptSampler": "prompts",
     "Shuffled": "prompts",
     "ThompsonSampling": "thompson",
+    "unguided": "guidance",
 }
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from .domains import DomainSampling
     from .dynamic import DynamicSampling
     from .filtered import FilteredSampler
+    from .guidance import guided_pairs, unguided
     from .guided_retry import GuidedRetry
     from .lookahead import Lookahead
     from .predictive import PredictiveSampling

@@ -10,19 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pebble import ProcessExpired, ProcessPool
 
-from ..core.errors import RewardsmithError, SpecError
+from ..core.errors import SpecError
 from ..report.moments import PairMoments
 from ..report.study import write_study_report
-from .environments import Gold, algorithm, make_learner, make_reward_env
-from .film import draw, read_film
 from .records import Record, Run, write_json
-from .run import compare, prepare_worker, train_as_planned
-from .spec import Study
+from .run import compare, prepare_worker, show, train_as_planned
+from .shared import Study
+from .shown import read_film, read_samples
 from .summary import summarize
 
 Listener = Callable[[Run, Record], None]
@@ -54,9 +52,9 @@ def run_study(
         waiting = [run for run in runs if not run.done]
         _carry_out(pool, train_as_planned, [(study, run) for run in waiting], progress)
         _carry_out(pool, compare, _comparisons(study, runs), progress)
-        shown = _shown(study, runs)
+        shown = _shown(study, runs) if study.filmed else {}
         undrawn = [run for run in shown.values() if read_film(run.folder) is None]
-        _carry_out(pool, draw, [(study, run) for run in undrawn], progress)
+        _carry_out(pool, show, [(study, run) for run in undrawn], progress)
     summary = summarize(study, runs)
     write_json(out / "summary.json", summary)
     records = [record for run in runs if run.done for record in run.records()]
@@ -67,6 +65,12 @@ def run_study(
         summary=summary,
         records=records,
         filmstrips={name: strip for name, strip in films.items() if strip is not None},
+        samples=[
+            {"reward": run.reward, "seed": run.seed, **sample}
+            for run in runs
+            if run.done
+            for sample in read_samples(run.folder)
+        ],
     )
     return summary
 
@@ -82,32 +86,14 @@ def plan(study: Study, out: Path) -> list[Run]:
 
 
 def check(study: Study) -> None:
-    """Build everything that a study names, take a few steps under every reward, and measure gold.
+    """Build everything that a study names and try it: its rewards, its learner, and gold.
 
     Raises:
         SpecError: as the part that fails says, with its place in the file.
-        MissingColumn: a reward needs what the environment does not tell.
+        MissingColumn: a reward needs what neither the environment nor the data has.
         ScoreError: a reward gives something that is no finite number.
     """
-    algorithm(study)
-    gold = Gold(study)
-    for name in study.section.rewards:
-        reward = study.reward(name)
-        try:
-            env = make_reward_env(study, reward, study.section.env.n_envs, 0, training=True)
-            make_learner(study, env, 0)
-            env.reset()
-            for _ in range(3):
-                env.step(np.array([env.action_space.sample() for _ in range(env.num_envs)]))
-                if env.meter.last is not None:
-                    gold.step(env.meter.last)
-            env.learn()
-            env.close()
-        except RewardsmithError:
-            raise
-        except Exception as error:
-            message = f"the first steps failed: {type(error).__name__}: {error}"
-            raise study.document.error(message, ("rewards", name)) from error
+    study.work.check(study)
 
 
 def _carry_out(

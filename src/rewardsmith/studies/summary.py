@@ -19,7 +19,7 @@ from ..report.statistics import (
     threshold_summary,
 )
 from .records import Record, Run
-from .spec import Study
+from .shared import Study
 
 
 def summarize(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
@@ -34,13 +34,10 @@ def summarize(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     seen = [record for rows in records.values() for record in rows]
     return {
         "study": study.name,
-        "env": section.env.id,
-        "learner": f"{section.learner.algorithm} ({section.learner.policy})",
-        "timesteps": section.learner.timesteps,
+        **study.told(),
         "seeds": section.seeds,
-        "gold": str(section.gold),
         "reference": study.reference,
-        "threshold": section.evaluation.threshold,
+        "threshold": study.threshold,
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": seen[0]["versions"] if seen else {},
         "rewards": {
@@ -81,7 +78,7 @@ def _result(
         "gold_iqm": float(interquartile_mean(gold)),
         "gold_ci": [low, high],
         **_verdict(study, mine, finals[study.reference]),
-        "steps_to_threshold": _threshold(study.section.evaluation.threshold, mine),
+        "steps_to_threshold": _threshold(study.threshold, mine),
     }
 
 
@@ -117,7 +114,7 @@ def _verdict(
     return {
         "hacked": verdict.hacked,
         "verdict": verdict.label,
-        "reason": verdict.reason,
+        "reason": study.worded(verdict.reason),
         "evidence": verdict.evidence,
     }
 

@@ -14,6 +14,7 @@ from rewardsmith.policy.losses.divergence import dppo, dro
 from rewardsmith.policy.losses.dynamic_bounds import dcpo
 from rewardsmith.policy.losses.elastic import etr
 from rewardsmith.policy.losses.hybrid import dhpo
+from rewardsmith.policy.losses.retried import herl
 from rewardsmith.policy.losses.sequence_ratio import gmpo, gspo
 from rewardsmith.policy.losses.soft_gate import sapo, vespo
 from rewardsmith.policy.losses.tokens import PolicyLoss
@@ -38,6 +39,7 @@ def _by_entropy(logprob, old_logprob, advantage, mask, **options) -> PolicyLoss:
 LOSSES = {
     "ppo": partial(ppo, clip=(0.1, 0.2), dual_clip=1.5),
     "dapo": dapo,
+    "herl": partial(herl, clip=0.15),
     "gspo": partial(gspo, clip=0.02),
     "gmpo": partial(gmpo, clip=(0.1, 0.2)),
     "policy_gradient": _policy_gradient,

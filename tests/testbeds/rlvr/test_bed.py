@@ -255,6 +255,33 @@ def test_a_check_above_the_target_goes_back(
     assert weights[0] - weights[2] < 0.7 * (weights[0] - weights[1])
 
 
+def test_the_weakest_domain_decides_and_easy_ones_may_lie_above_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too weak; the weakest too good, so back; then alive, though all of it is above 0.4."""
+    from rewardsmith.testbeds.rlvr import warm
+
+    task = mixed({"easy": copying(2), "hard": reversal(2)})
+    given = iter([(0.9, 0.09), (0.9, 0.5), (0.9, 0.1)])
+    checked: list[float] = []
+
+    def found(*_: Any, **__: Any) -> Any:
+        easy, hard = next(given)
+        checked.append(hard)
+        parts = {
+            name: type("Part", (), {"pass_at": {1: passed}})
+            for name, passed in {"easy": easy, "hard": hard}.items()
+        }
+        whole = {1: (easy + hard) / 2}
+        return type("Found", (), {"pass_at": whole, "parts": {"domain": parts}})
+
+    monkeypatch.setattr(warm, "measure", found)
+    monkeypatch.setattr(warm, "demonstration_loss", lambda model, *_: model.lm_head.weight.sum())
+    place = warm_start(task, 0, (0.2, 0.4), tmp_path, **SIZES)
+    assert checked == [0.09, 0.5, 0.1]
+    assert json.loads((place / "warm_start.json").read_text())["pass_at_1"] == 0.5
+
+
 def test_settings_are_accepted_by_trl(tmp_path: Path) -> None:
     trl = pytest.importorskip("trl")
     bed = Bed(updates=7)

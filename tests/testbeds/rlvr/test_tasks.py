@@ -32,7 +32,7 @@ TASKS = [
     parity(6),
     countdown(300, 50),
     four_domains(),
-    thinking(3),
+    thinking(5, 3),
 ]
 EVERY = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name[:20])
 
@@ -173,15 +173,25 @@ def test_longer_thinking_is_right_more_often_on_hard_problems_only() -> None:
     task, rng = TASKS[7], random.Random(0)
     tries: dict[tuple[str, int], list[bool]] = {}
     rows = task.rows("train")
-    for row in rng.choices(rows, k=4000):
+    for row in rng.choices(rows, k=6000):
         said = task.demonstrate(row, rng)
         tries.setdefault((row["level"], said.count(".")), []).append(task.check(row, said))
     rate = {key: sum(found) / len(found) for key, found in tries.items()}
-    assert sorted(rate) == [(level, n) for level in ("easy", "hard") for n in range(4)]
-    assert all(rate["easy", n] == 1 for n in range(4))
-    assert [rate["hard", n] for n in range(4)] == pytest.approx(
-        [(n + 1) / 4 for n in range(4)], abs=0.08
+    assert sorted(rate) == [(level, n) for level in ("easy", "hard") for n in range(6)]
+    assert all(rate["easy", n] == 1 for n in range(6))
+    assert [rate["hard", n] for n in range(6)] == pytest.approx(
+        [min(n + 1, 4) / 4 for n in range(6)], abs=0.08
     )
+
+
+def test_now_and_then_thinking_is_far_longer_than_in_the_mean() -> None:
+    task, rng = thinking(), random.Random(0)
+    lengths = [answer.count(".") for _, answer in task.demonstrations(rng, 20_000)]
+    mean = sum(lengths) / len(lengths)
+    assert mean == pytest.approx(4.0, abs=0.1)
+    deviation = (sum((n - mean) ** 2 for n in lengths) / len(lengths)) ** 0.5
+    assert 0.005 < sum(n > mean + 3 * deviation for n in lengths) / len(lengths) < 0.03
+    assert max(lengths) == 24
 
 
 def test_domains_take_turns_with_as_many_rows_each() -> None:
@@ -230,8 +240,10 @@ def test_bad_settings_are_named() -> None:
         countdown(largest=21)
     with pytest.raises(ValueError, match="ask for at least one of each, and fewer in all"):
         countdown(10**7, largest=4)
-    with pytest.raises(ValueError, match="most is 0"):
-        thinking(0)
+    with pytest.raises(ValueError, match="enough 0, they must be at least 1"):
+        thinking(4, 0)
+    with pytest.raises(ValueError, match="most is 4 and enough 5"):
+        thinking(4, 5)
     with pytest.raises(ValueError, match="2 kinds of reward"):
         mixed({"a": copying(2), "b": countdown(10, 5, largest=5)})
     with pytest.raises(ValueError, match="0 kinds of reward"):

@@ -21,12 +21,14 @@ _HOMES = {
     "gmpo": "sequence_ratio",
     "group_variance": "elastic",
     "gspo": "sequence_ratio",
+    "herl": "retried",
     "importance_weight": "importance",
     "kl_cov": "covariance",
     "off_policy_mask": "importance",
     "policy_gradient": "detached",
     "ppo": "clipping",
     "probability_bounds": "dynamic_bounds",
+    "retried_weight": "retried",
     "sapo": "soft_gate",
     "value_loss": "value",
     "vespo": "soft_gate",
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from .hybrid import dhpo as dhpo
     from .importance import importance_weight as importance_weight
     from .importance import off_policy_mask as off_policy_mask
+    from .retried import herl as herl
+    from .retried import retried_weight as retried_weight
     from .sequence_ratio import gmpo as gmpo
     from .sequence_ratio import gspo as gspo
     from .soft_gate import sapo as sapo

@@ -50,8 +50,9 @@ def warm_start(
     of the check before are taken again, and the learning rate is halved.
 
     A task with domains or levels is demonstrated by need: each in proportion to what it lacks of
-    the target's upper end, and at least a little. Training goes on until each of them is at a
-    quarter of the lower end, or more, so that RL has something to find everywhere.
+    the target's upper end, and at least a little. Training goes on until each of them is at half
+    of the lower end, or more, so that RL has something to find everywhere. The upper end is that of
+    the weakest: easy domains may lie above it, for they get there before hard ones get anywhere.
 
     What the weights depend on is in the name of their folder. A folder appears whole or not at all:
     two processes may ask at once, then both train and the later one takes the weights of the first.
@@ -59,7 +60,7 @@ def warm_start(
     Args:
         task: gives the demonstrations and the check.
         seed: of the weights and of the demonstrations.
-        target: the lowest and the highest pass@1.
+        target: the lowest and the highest pass@1, over all rows; the highest of the weakest domain.
         folder: where warm starts are kept; default ``rewardsmith/rlvr`` in the user's cache folder.
         learning_rate: of AdamW, after 20 steps of rising.
         batch: demonstrations per step.
@@ -158,9 +159,9 @@ def _train(
         if parts:
             weights = _by_need(task, parts, target[1])
         low = min(parts.values(), default=passed)
-        if passed < target[0] or low < target[0] / 4:
+        if passed < target[0] or low < target[0] / 2:
             kept = _copy(model)
-        elif passed <= target[1]:
+        elif low <= target[1]:
             return {"steps": step, "pass_at_1": passed}
         else:
             model.load_state_dict(kept)

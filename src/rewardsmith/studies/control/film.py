@@ -3,26 +3,26 @@
 import base64
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..adapters.meter import TOTAL
-from ..adapters.sb3.env import RewardVecEnv
-from ..adapters.sb3.evaluation import act, undisturbed
-from ..report.images import png
-from .environments import Gold, make_reward_env, spread
-from .records import Run, write_json
-from .run import final_reward, saved
-from .spec import Study
+from ...adapters.meter import TOTAL
+from ...adapters.sb3.env import RewardVecEnv
+from ...adapters.sb3.evaluation import act, undisturbed
+from ...report.images import png
+from ..records import Run, write_json
+from ..seeds import spread
+from .environments import Gold, make_reward_env
+from .policies import final_reward, saved
+from .spec import ControlStudy
 
 _KEPT_FRAMES = 32
 _SHOWN_FRAMES = 10
 
 
-def draw(study: Study, run: Run) -> None:
+def draw(study: ControlStudy, run: Run) -> None:
     """Keep an episode of the final policy as frames, where the environment can be drawn."""
     # Renderers may take the process along.
     write_json(run.folder / "no_film.json", {"reason": "the process that drew it died"})
@@ -59,15 +59,6 @@ def _check_display() -> None:
     shown = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if "mujoco" in sys.modules and not shown and "MUJOCO_GL" not in os.environ:
         raise RuntimeError("MuJoCo has no display to draw on: set MUJOCO_GL=egl or osmesa")
-
-
-def read_film(folder: Path) -> dict[str, Any] | None:
-    """A run's frames, with the images as bytes."""
-    strip = Run("", 0, folder).note("film")
-    if strip is not None:
-        for frame in strip["frames"]:
-            frame["png"] = base64.b64decode(frame["png"])
-    return strip
 
 
 def film(

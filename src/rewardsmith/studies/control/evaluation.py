@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.meter import TOTAL
-from ..adapters.sb3.env import RewardVecEnv
-from ..adapters.sb3.evaluation import Played, play
-from ..core.reward import Reward
-from ..report.moments import PairMoments
+from ...adapters.meter import TOTAL
+from ...adapters.sb3.env import RewardVecEnv
+from ...adapters.sb3.evaluation import Played, play
+from ...core.reward import Reward
+from ...report.moments import PairMoments
 from .environments import Gold
 
 

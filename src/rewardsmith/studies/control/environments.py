@@ -10,16 +10,16 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from ..adapters.sb3.env import RewardVecEnv
-from ..core.acting import Floats, Step
-from ..core.catalog import nearest
-from ..core.errors import RewardsmithError
-from ..core.function import argument_names
-from ..core.reward import Reward
-from .spec import Study
+from ...adapters.sb3.env import RewardVecEnv
+from ...core.acting import Floats, Step
+from ...core.catalog import nearest
+from ...core.errors import RewardsmithError
+from ...core.function import argument_names
+from ...core.reward import Reward
+from .spec import ControlStudy
 
 
-def make_env(study: Study, *, render: bool = False) -> gymnasium.Env[Any, Any]:
+def make_env(study: ControlStudy, *, render: bool = False) -> gymnasium.Env[Any, Any]:
     """One environment with its wrappers.
 
     Raises:
@@ -53,7 +53,7 @@ def make_env(study: Study, *, render: bool = False) -> gymnasium.Env[Any, Any]:
 
 
 def make_reward_env(
-    study: Study, reward: Reward, n: int, seed: int, *, training: bool, render: bool = False
+    study: ControlStudy, reward: Reward, n: int, seed: int, *, training: bool, render: bool = False
 ) -> RewardVecEnv:
     """``n`` environments that pay ``reward``, to be seeded at their next reset."""
     venv = DummyVecEnv([lambda: Monitor(make_env(study, render=render)) for _ in range(n)])
@@ -61,7 +61,7 @@ def make_reward_env(
     return RewardVecEnv(venv, reward, training=training)
 
 
-def algorithm(study: Study) -> type[BaseAlgorithm]:
+def algorithm(study: ControlStudy) -> type[BaseAlgorithm]:
     """The learner's class.
 
     Raises:
@@ -81,7 +81,7 @@ def algorithm(study: Study) -> type[BaseAlgorithm]:
     return known[name]
 
 
-def make_learner(study: Study, env: RewardVecEnv, seed: int) -> BaseAlgorithm:
+def make_learner(study: ControlStudy, env: RewardVecEnv, seed: int) -> BaseAlgorithm:
     """The learner, seeded, with the environment's reward told its gamma.
 
     Raises:
@@ -108,20 +108,10 @@ def make_learner(study: Study, env: RewardVecEnv, seed: int) -> BaseAlgorithm:
     return model
 
 
-def spread(seed: int, purpose: str) -> int:
-    """A seed of its own for each run and purpose.
-
-    SB3 gives environment i the seed s + i, so that runs of neighboring seeds would share nearly all
-    their environments' seeds, and seeds would not be independent.
-    """
-    entropy = [seed, *purpose.encode()]
-    return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
-
-
 class Gold:
     """The measure that the learner never sees, step by step."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: ControlStudy) -> None:
         self.study, self.section = study, study.section.gold
         self.call = study.gold_function()
         try:

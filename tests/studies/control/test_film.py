@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from rewardsmith.studies import film
+from rewardsmith.studies.control import film
 from rewardsmith.studies.records import Run
 from rewardsmith.studies.run import train
+from rewardsmith.studies.shown import read_film
 from rewardsmith.studies.spec import read_study
 from rewardsmith.studies.study import plan, run_study
 
@@ -20,7 +21,7 @@ def trained(study, tmp_path):
 
 def test_frames_of_one_episode(trained):
     film.draw(*trained)
-    strip = film.read_film(trained[1].folder)
+    strip = read_film(trained[1].folder)
     frames = strip["frames"]
     assert strip["gold"] == strip["length"] == frames[-1]["step"]
     assert frames[0]["step"] == 1
@@ -36,11 +37,11 @@ def test_without_a_display_mujoco_is_not_asked(trained, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "mujoco", sys)
     film.draw(*trained)
-    assert film.read_film(trained[1].folder) is None
+    assert read_film(trained[1].folder) is None
     assert "set MUJOCO_GL=egl or osmesa" in trained[1].note("no_film")["reason"]
     monkeypatch.setenv("MUJOCO_GL", "egl")
     film.draw(*trained)
-    assert film.read_film(trained[1].folder) is not None
+    assert read_film(trained[1].folder) is not None
     assert trained[1].note("no_film") is None
 
 
@@ -51,4 +52,4 @@ def test_the_median_run_is_filmed_and_no_other(write, tmp_path):
         runs = [run for run in plan(read_study(path), out) if run.reward == name]
         golds = {run.seed: run.records()[-1]["gold"] for run in runs}
         median = sorted(golds, key=lambda seed: (golds[seed], seed))[1]
-        assert [run.seed for run in runs if film.read_film(run.folder)] == [median]
+        assert [run.seed for run in runs if read_film(run.folder)] == [median]

@@ -1,0 +1,1 @@
+"""Studies of rewards for language models, with TRL's GRPO."""
