@@ -99,6 +99,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(PY) docs/methods_table.py --check
+	$(PY) docs/reproductions_table.py --check
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -106,6 +107,7 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	$(PY) docs/methods_table.py
+	$(PY) docs/reproductions_table.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)

@@ -76,7 +76,7 @@ class Settings:
     """Tokens that an answer may have in training, its end included."""
     bed: Bed = field(default_factory=Bed)
     """Its ``updates`` are not read: the tokens end a run."""
-    budget: Budget = field(default_factory=lambda: Budget(tokens=90_000, points=4))
+    budget: Budget = field(default_factory=lambda: Budget(tokens=75_000, points=3))
 
 
 # --- the task -------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ inconclusive if the oracle is not above uniform by 10 points itself: there is th
 
 The second bed, a language model under the trainer: the tiny RLVR bed with addition modulo 97, its
 warm start, 640 problems to train on, and 16 of them times 8 answers a batch, one step of AdamW on
-each, `grpo` and `ppo`. Here rates do depend on what was trained on. 150,000 generated tokens, those
+each, `grpo` and `ppo`. Here rates do depend on what was trained on. 60,000 generated tokens, those
 included of groups that a filter drops, are about 400 batches of `uniform`, so that a problem comes
 up 10 times, as in the simulator. The arms `uniform`, `filter` (`dapo_filter`, up to 40 rounds: the
 whole pool) and `vade` (its defaults) share the warm start, for the first 5 of the seeds. A run of
@@ -112,7 +112,7 @@ class Language:
     """Of the filter."""
     bed: Bed = field(default_factory=Bed)
     """Its ``updates`` are not read: the tokens end a run."""
-    budget: Budget = field(default_factory=lambda: Budget(tokens=150_000, points=4))
+    budget: Budget = field(default_factory=lambda: Budget(tokens=60_000, points=3))
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Settings:
     """Of `kl`."""
     bed: Bed = field(default_factory=Bed)
     """Its ``updates`` are not read: the tokens end a run."""
-    budget: Budget = field(default_factory=lambda: Budget(tokens=80_000, points=3, rows=384))
+    budget: Budget = field(default_factory=lambda: Budget(tokens=45_000, points=3, rows=384))
 
 
 # --- replay ---------------------------------------------------------------------------------------

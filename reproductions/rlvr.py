@@ -211,6 +211,7 @@ def _logged(history: Sequence[Mapping[str, Any]], trainer: Any) -> dict[str, Any
         "zero_advantage": mean(batches, "advantage/zero"),
         "clipped": round(float(np.mean(clipped)), 6) if clipped else None,
         "rounds": mean(batches, "sampler/rounds"),
+        "relabelled": mean(batches, "relabel/changed"),
         "training_entropy": mean(batches, "entropy"),
         "reward": mean(batches, "reward"),
         "generated_tokens": trainer.generated_tokens,

@@ -23,12 +23,12 @@ class Outcome(NamedTuple):
 
 def attempt(train: Callable[..., Any], arguments: Sequence[Any]) -> Outcome:
     """One run."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         run = json.loads(json.dumps(train(*arguments)))
     except Exception:  # noqa: BLE001 - whatever a run fails of is recorded, and the others go on
-        return Outcome(None, time.perf_counter() - start, traceback.format_exc())
-    return Outcome(run, time.perf_counter() - start)
+        return Outcome(None, time.process_time() - start, traceback.format_exc())
+    return Outcome(run, time.process_time() - start)
 
 
 def run_all(

@@ -74,7 +74,7 @@ class Scorer:
         TypeError: it is neither a reward nor a path.
 
     Warns:
-        UserWarning: the reward learns, or the file says more than a reward, which nobody reads here.
+        UserWarning: the reward learns, or the file says more than a reward.
     """
 
     def __init__(

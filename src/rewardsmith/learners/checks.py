@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from inspect import Parameter
 from typing import Any
 
-from ..core.bases import Estimator
+from ..core.bases import Estimator, Relabel
 from ..core.errors import MissingColumn, SpecError
 from ..core.reward import Reward
 from ..policy.estimator import Estimated
+from ..policy.objective import Objective
+from ..samplers.guided_retry import GuidedRetry
+from ..samplers.prompts import PromptSampler
 
 _ITS_LOSS = (
     "loss_type",
@@ -18,9 +21,23 @@ _ITS_LOSS = (
     "off_policy_mask_threshold",
     "top_entropy_quantile",
     "entropy_coef",
+    "entropy_coef_min",
+    "entropy_coef_max",
+    "entropy_coef_delta",
+    "entropy_target",
     "use_adaptive_entropy",
+    "sapo_temperature_neg",
+    "sapo_temperature_pos",
+    "vespo_k_pos",
+    "vespo_lambda_pos",
+    "vespo_k_neg",
+    "vespo_lambda_neg",
 )
 _ITS_ADVANTAGES = ("scale_rewards", "multi_objective_aggregation")
+_SHAPING = {"top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
+"""What shapes TRL's answers beside the temperature, where it changes nothing."""
+_TAKEN = ("token", "logprob", "entropy", "ref_logprob", "prompt_id")
+"""Names of columns that the trainer makes."""
 _OF_A_BATCH = ("rewards", "step_rewards", "parts", "group", "mask", "lengths")
 
 
@@ -49,6 +66,63 @@ def refuse_unread(args: Any, *, loss: bool, advantage: bool) -> None:
         )
 
 
+def refuse_together(
+    args: Any,
+    *,
+    loss: Objective | None,
+    sampler: PromptSampler,
+    relabel: Relabel | None,
+    advantage: Estimator,
+    reward: Reward,
+    rollout_func: Any,
+) -> None:
+    """ValueError for parts and settings that would not do together what they say."""
+    steps, together = args.steps_per_generation, args.gradient_accumulation_steps
+    if loss is not None and steps % together and together % steps:
+        raise ValueError(
+            f"steps_per_generation={steps} and gradient_accumulation_steps={together}: an update "
+            "would begin in one generated batch and end in another; make one a multiple of the "
+            "other"
+        )
+    corrected = args.use_vllm and args.vllm_importance_sampling_correction
+    if loss is not None and corrected and not loss.takes_weights:
+        raise ValueError(
+            f"{loss.name} takes no importance weights, with which vLLM's answers are corrected: "
+            "set vllm_importance_sampling_correction=False, or use another loss"
+        )
+    if relabel is not None and args.mask_truncated_completions:
+        raise ValueError(
+            "mask_truncated_completions would leave out the answers that the relabelling cut: set "
+            "it to False"
+        )
+    if sampler.generates:
+        plain = {**_SHAPING, "generation_kwargs": None, "use_vllm": False}
+        shaped = [name for name, no in plain.items() if getattr(args, name) not in (no, None, {})]
+        if shaped:
+            raise ValueError(
+                f"{sampler.default_name()} makes the answers itself, and does not read "
+                f"{', '.join(shaped)}: leave it out"
+            )
+    if rollout_func is not None and (sampler.generates or sampler.temperature is not None):
+        raise ValueError(
+            f"{sampler.default_name()} says how to generate, and rollout_func generates: use one"
+        )
+    if isinstance(sampler, GuidedRetry):
+        _check_retries(args, sampler, advantage, reward)
+
+
+def _check_retries(args: Any, sampler: GuidedRetry, advantage: Estimator, reward: Reward) -> None:
+    if reward.learns:
+        raise ValueError(
+            "guided_retry adds a bonus to scores, and a reward that learns scores anew: use one "
+            "that does not learn, or another sampler"
+        )
+    if sampler.alpha > 0 and "parts" in getattr(advantage, "inputs", ()):
+        raise ValueError(
+            "guided_retry adds its bonus to the total, and this estimator reads parts: set alpha=0"
+        )
+
+
 def check_data(data: Any, batch: int) -> None:
     """ValueError unless the data set has rows enough for a batch.
 
@@ -66,6 +140,14 @@ def check_data(data: Any, batch: int) -> None:
             f"the data set has {len(data)} rows, and a batch is {batch} different prompts "
             "(generation_batch_size / num_generations): give more data, or a smaller batch"
         )
+    if "prompt" not in data[0]:
+        raise ValueError(
+            f"the data set has no column 'prompt', which TRL reads; it has {', '.join(data[0])}: "
+            "rename one"
+        )
+    for name in _TAKEN:
+        if name in data[0]:
+            raise ValueError(f"the data set has a column {name!r}, which is made here: rename it")
 
 
 def check_columns(

@@ -17,7 +17,7 @@ from ..credit.truncation import OutlierTruncation
 from ..ops.ranks import Ranks, gathered
 from ..samplers.prompts import PromptSampler
 from .generations import own_rows, rollouts_of
-from .scoring import Scoring, told_of
+from .scoring import Scoring, told_by_first, told_of
 
 _TOKEN_COLUMNS = ("logprob", "entropy", "ref_logprob")
 """Columns by token that cost a pass of the model, and are made where something reads them."""
@@ -53,12 +53,18 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
         self.columns = dict(columns)
         self._by_token_read = [n for n in _TOKEN_COLUMNS if n in scoring.reward.needs | reads]
         super().__init__(reward_funcs=[_total], **given)
+        if len(self.reward_funcs) > 1:
+            raise ValueError(
+                "an environment with get_reward brings a reward of its own, outside of the tree: "
+                "leave it out, and let the tree score what the environment wrote"
+            )
         if isinstance(relabel, OutlierTruncation):
             relabel.reads(partial(self.processing_class.decode, skip_special_tokens=True))
         self._rows: list[dict[str, Any]] = []
         self._group_size = 1
         self._temperature: float | None = None
         self._generated: tuple[Any, Any] = ([], None)
+        self._relabelled: dict[str, Any] = {}
         self._found: tuple[Rollouts, Scores] | None = None
         self.generated_tokens = 0
         """Of all answers that training has asked for, also of those that were not trained on."""
@@ -77,19 +83,18 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *given: Any, **named: Any
     ) -> tuple[list[list[int]], Any]:
-        usual = self.generation_config.temperature
-        training = self.model.training
-        wanted = usual
-        if training:
-            asked = (self._temperature, self.sampler.temperature)
-            wanted = next((t for t in asked if t is not None), usual)
-        if training and self.sampler.generates and self._temperature is None:
+        # What answers: transformers reads the one, vLLM the other.
+        settings = self.vllm_generation if self.use_vllm else self.generation_config
+        usual = settings.temperature
+        asked = (self._temperature, self.sampler.temperature) if self.model.training else ()
+        wanted = next((t for t in asked if t is not None), usual)
+        if self.model.training and self.sampler.generates and self._temperature is None:
             return self._generated_by_sampler(prompt_ids, wanted), None
-        self.generation_config.temperature = wanted
+        settings.temperature = wanted
         try:
             return super()._generate_single_turn(prompt_ids, *given, **named)  # type: ignore[no-any-return]
         finally:
-            self.generation_config.temperature = usual
+            settings.temperature = usual
 
     def _generated_by_sampler(self, prompt_ids: list[list[int]], temperature: float) -> Any:
         model = self.accelerator.unwrap_model(self.model)
@@ -112,37 +117,60 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
 
     def _generate(self, prompts: list[Any]) -> Any:
         made = list(super()._generate(prompts))
+        self._relabelled = {}
         if self.model.training:
-            self.generated_tokens += sum(gathered(sum(map(len, made[1])), self.ranks))
+            chosen = made[1] if made[2] is None else [[0] * sum(mask) for mask in made[2]]
+            self.generated_tokens += sum(gathered(sum(map(len, chosen)), self.ranks))
         # A second attempt is alone in its group, and relabellings look at groups.
         if self.relabel is not None and self.model.training and self._group_size > 1:
             _, completion_ids, chosen, completions = made[:4]
             rollouts = self._rollouts(prompts, completions, completion_ids, chosen, {})
-            with using(current() or self.scoring.execution), torch.no_grad():
-                self._adopt(made, self.relabel(rollouts))
+            self._adopt(made, rollouts, self._changed(rollouts, self.relabel))
         self._generated = made[0], made[2]
         return tuple(made)
 
-    def _adopt(self, made: list[Any], changed: Rollouts) -> None:
-        """Answers that were relabelled, in the place of those that were generated."""
-        here = own_rows(changed, self.ranks)
-        tokens, mask = torch.as_tensor(changed.steps["token"])[here], changed.mask[here]
-        action = changed.action_mask[here]
-        n = 0
-        for i, before in enumerate(made[1]):
-            after = tokens[i][mask[i]].tolist()
-            if after == list(before):
+    def _changed(self, rollouts: Rollouts, relabel: Relabel) -> Rollouts:
+        def work() -> Rollouts:
+            with using(current() or self.scoring.execution), torch.no_grad():
+                made: Rollouts = relabel(rollouts)
+                return made
+
+        changed = told_by_first(work, self.ranks)
+        same = len(changed) == len(rollouts) and torch.equal(changed.group, rollouts.group)
+        if not same or list(changed["prompt"]) != list(rollouts["prompt"]):
+            raise ValueError(
+                f"{relabel.label()} changes rows, groups or prompts; here a relabelling may change "
+                "answers, their masks, and columns of the data"
+            )
+        return changed
+
+    def _adopt(self, made: list[Any], rollouts: Rollouts, changed: Rollouts) -> None:
+        """What was relabelled, in the place of what was generated."""
+        first = own_rows(changed, self.ranks).start
+        tokens = torch.as_tensor(changed.steps["token"])
+        cut = ((tokens != rollouts.steps["token"]) | (changed.mask != rollouts.mask)).any(dim=1)
+        acts = changed.action_mask
+        if made[2] is None and not torch.equal(acts, changed.mask):
+            made[2] = [[1] * len(ids) for ids in made[1]]
+        for i in range(len(made[1])):
+            row = first + i
+            mask = changed.mask[row]
+            if made[2] is not None:
+                made[2][i] = acts[row][mask].int().tolist()
+            if not bool(cut[row]):
                 continue
-            n += 1
-            made[1][i] = after
-            text = self.processing_class.decode(after, skip_special_tokens=True)
+            made[1][i] = tokens[row][mask].tolist()
+            text = self.processing_class.decode(made[1][i], skip_special_tokens=True)
             plain = isinstance(made[3][i], str)
             made[3][i] = text if plain else [{"role": "assistant", "content": text}]
-            if made[2] is not None:
-                made[2][i] = action[i][mask[i]].int().tolist()
             if made[4] is not None:
-                made[4][i] = made[4][i][: len(after)]
-        self._note("relabel", {"changed": n / max(1, len(made[1]))})
+                made[4][i] = made[4][i][: len(made[1][i])]
+        self._relabelled = {
+            name: column
+            for name, column in changed.rows.items()
+            if name not in (*_OWN, "lengths") and column is not rollouts.rows.get(name)
+        }
+        self._note("relabel", {"changed": float(cut.double().mean())})
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
@@ -151,6 +179,7 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
         prompt_ids, chosen = self._generated
         extra = self._token_columns(prompt_ids, completion_ids_list)
         rollouts = self._rollouts(prompts, completions, completion_ids_list, chosen, extra)
+        rollouts.rows.update(self._relabelled)
         scores = self.scoring(rollouts, self.ranks)
         self._found = rollouts, scores
         means, columns = told_of(scores, own_rows(rollouts, self.ranks))
@@ -164,12 +193,13 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
     def _rollouts(
         self, prompts: Any, completions: Any, completion_ids: Any, chosen: Any, extra: Any
     ) -> Rollouts:
-        rows = [{k: v for k, v in row.items() if k != "prompt"} for row in self._rows]
+        dropped = ("prompt", "completion", "completion_ids")
+        rows = [{k: v for k, v in row.items() if k not in dropped} for row in self._rows]
         size, ranks = self._group_size, self.ranks
         made = rollouts_of(rows, prompts, completions, completion_ids, chosen, extra, size, ranks)
-        for ours, theirs in self.columns.items():
-            if ours not in ("group", *_OWN):
-                made.rows[ours] = made[theirs]
+        # What was just generated is meant, whatever a file calls it in data that was recorded.
+        own = {o: made[t] for o, t in self.columns.items() if o not in ("group", *_OWN)}
+        made.rows.update(own)
         return made
 
     def _columns(self, row: Mapping[str, Any]) -> set[str]:
@@ -205,6 +235,22 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
             name: [row[: len(b)].tolist() for row, b in zip(found[name].cpu(), right, strict=True)]
             for name in self._by_token_read
         }
+
+    def _restated(self, output: dict[str, Any], rows: Tensor) -> None:
+        """Log-probabilities of some rows anew, under the prompts that they have by now."""
+        kept = {"old_per_token_logps": self.model, "ref_per_token_logps": self.ref_model}
+        names = [name for name in kept if name in output]
+        if not names or not len(rows):
+            return
+        ids = torch.cat([output["prompt_ids"][rows], output["completion_ids"][rows]], dim=1)
+        seen = torch.cat([output["prompt_mask"][rows], output["completion_mask"][rows]], dim=1)
+        width = output["completion_ids"].shape[1]
+        with torch.no_grad():
+            for name in names:
+                found, _, _ = self._get_per_token_logps_and_entropies(
+                    kept[name], ids, seen, width, self.args.per_device_train_batch_size
+                )
+                output[name][rows] = found
 
     def _note(self, prefix: str, told: Mapping[str, float]) -> None:
         for name, value in told.items():

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Int64
-from torch import Tensor
+from torch import Tensor, distributed
 
 from ..core.joining import joined_rollouts, joined_scores
+from ..core.outcome import Status
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores
 from ..ops.ranks import Ranks, gathered, rank_of
@@ -42,6 +43,30 @@ class Batch:
         device = output["completion_ids"].device
         output["num_items_in_batch"] = torch.tensor(tokens, device=device)
         return Batch(output, picked, self.scores.select(rows), self.places[rows])
+
+
+def without_copies(batch: Batch) -> Batch:
+    """The batch with rows that it has had already abstained: they fill it, and weigh nothing."""
+    seen: set[int] = set()
+    copies = []
+    for row, place in enumerate(batch.places.tolist()):
+        if place in seen:
+            copies.append(row)
+        seen.add(place)
+    if not copies:
+        return batch
+    return replace(batch, scores=_abstained(batch.scores, torch.tensor(copies)))
+
+
+def _abstained(scores: Scores, rows: Int64[Tensor, " k"]) -> Scores:
+    status, values = scores.status.clone(), scores.values.clone()
+    status[rows], values[rows] = int(Status.ABSTAINED), 0.0
+    at = scores.at
+    if at is not None:
+        at = at.clone()
+        at[rows] = False
+    parts = {name: _abstained(part, rows) for name, part in scores.parts.items()}
+    return replace(scores, values=values, status=status, at=at, parts=parts)
 
 
 def together(batches: Sequence[Batch], ranks: Ranks) -> Batch:
@@ -145,7 +170,7 @@ def rollouts_of(
 
 def own_rows(rollouts: Rollouts, ranks: Ranks) -> slice:
     """This rank's rows of the whole batch."""
-    world = len(gathered(None, ranks)) if ranks is not None else 1
+    world = 1 if ranks is None else distributed.get_world_size(ranks)
     n = len(rollouts) // world
     return slice(n * rank_of(ranks), n * (rank_of(ranks) + 1))
 

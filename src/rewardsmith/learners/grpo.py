@@ -9,7 +9,6 @@ which loss descends them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -22,16 +21,16 @@ from ..core.advantages import Advantages
 from ..core.bases import Estimator, Relabel
 from ..core.reward import Reward
 from ..core.scores import Missing, as_missing
+from ..core.warn import warn_caller
+from ..ops.ranks import gathered
 from ..policy.estimator import estimator
-from ..policy.kl import kl_loss
-from ..policy.losses.aggregation import Aggregation
 from ..policy.losses.elastic import group_variance
 from ..policy.objective import Objective
 from ..samplers.guided_retry import GuidedRetry
 from ..samplers.prompts import PromptSampler, Shuffled
-from .checks import check_columns, check_data, refuse_unread
-from .generating import Generating
-from .generations import Batch, fitted, own_rows, together, trained, with_retries
+from .checks import check_columns, check_data, refuse_together, refuse_unread
+from .descending import Descending
+from .generations import Batch, fitted, own_rows, together, trained, with_retries, without_copies
 from .recipe import Recipe, read_recipe
 from .scoring import Scoring
 
@@ -39,7 +38,7 @@ STATE = "rewardsmith_{rank}.pt"
 """What is saved in a checkpoint, one file for each process."""
 
 
-class GRPOTrainer(Generating):
+class GRPOTrainer(Descending):
     """TRL's ``GRPOTrainer`` that trains with a whole ``reward.yaml``.
 
     Every generated batch runs through
@@ -107,14 +106,27 @@ class GRPOTrainer(Generating):
     ) -> None:
         recipe = Recipe(reward) if isinstance(reward, Reward) else read_recipe(reward)
         advantage = advantage or recipe.advantage
-        self.loss = loss or recipe.loss
-        refuse_unread(args, loss=self.loss is not None, advantage=advantage is not None)
+        loss = loss or recipe.loss
+        refuse_unread(args, loss=loss is not None, advantage=advantage is not None)
         self.advantage = advantage or estimator("grpo", scale=str(args.scale_rewards), eps=1e-4)
+        sampler = sampler or recipe.sampler or Shuffled()
+        relabel = relabel or recipe.relabel
+        refuse_together(
+            args,
+            loss=loss,
+            sampler=sampler,
+            relabel=relabel,
+            advantage=self.advantage,
+            reward=recipe.reward,
+            rollout_func=others.get("rollout_func"),
+        )
+        check_data(train_dataset, args.generation_batch_size // args.num_generations)
         run_by = execution(recipe.reward, executor, workers, timeout)
         super().__init__(
-            scoring=Scoring(recipe.reward, as_missing(missing), run_by),
-            sampler=sampler or recipe.sampler or Shuffled(),
-            relabel=relabel or recipe.relabel,
+            loss=loss,
+            scoring=Scoring(recipe.reward.eval(), as_missing(missing), run_by),
+            sampler=sampler,
+            relabel=relabel,
             columns={**recipe.columns, **(columns or {})},
             reads=frozenset(getattr(self.advantage, "inputs", ())),
             model=model,
@@ -122,13 +134,7 @@ class GRPOTrainer(Generating):
             train_dataset=train_dataset,
             **others,
         )
-        check_data(train_dataset, args.generation_batch_size // self.num_generations)
         check_columns(self.reward, self.advantage, self._columns(train_dataset[0]))
-        if isinstance(self.sampler, GuidedRetry) and self.reward.learns:
-            raise ValueError(
-                "guided_retry adds a bonus to scores, and a reward that learns scores anew: use "
-                "one that does not learn, or another sampler"
-            )
         self.sampler.over(train_dataset)
         self.sampler.reseed(args.seed)
         self._answers = 0
@@ -145,8 +151,9 @@ class GRPOTrainer(Generating):
         rounds: list[Batch] = []
         selected: list[Tensor] = []
         groups = 0
-        while groups < wanted and len(rounds) < self.sampler.rounds:
-            batch = self._round(self.sampler.propose(wanted - groups))
+        while groups < wanted and len(rounds) < self.sampler.rounds and self.sampler.left:
+            asked = min(wanted - groups, self.sampler.left)
+            batch = self._round(self.sampler.propose(asked))
             self._note("sampler", self.sampler.observe(batch.rollouts, batch.scores))
             selected.append(self.sampler.select(batch.rollouts, batch.scores))
             groups += len(batch.rollouts.group[selected[-1]].unique())
@@ -165,7 +172,8 @@ class GRPOTrainer(Generating):
         if len(prompts) % whole:
             # Every rank has as many rows.
             prompts = prompts + self.sampler.propose(-len(prompts) % whole)
-        rows = [dict(self.train_dataset[i]) for i in prompts for _ in range(self.num_generations)]
+        found = [self.train_dataset[i] for i in prompts]
+        rows = [dict(row) for row in found for _ in range(self.num_generations)]
         batch = self._answered(rows, self.num_generations)
         batch.rollouts.rows["prompt_id"] = [i for i in prompts for _ in range(self.num_generations)]
         return batch
@@ -204,8 +212,9 @@ class GRPOTrainer(Generating):
                 )
             kept = [kept[i % len(kept)] for i in range(wanted)]
         index = torch.cat([(group == g).nonzero().flatten() for g in kept[:wanted]])
-        # A group that is repeated is one of its own.
-        return whole.shared(index, torch.arange(wanted).repeat_interleave(size), self.ranks)
+        # A group that is repeated is one of its own, and does not train again.
+        group = torch.arange(wanted).repeat_interleave(size)
+        return without_copies(whole.shared(index, group, self.ranks))
 
     def _retried(self, batch: Batch, sampler: GuidedRetry) -> Batch:
         """The batch with second attempts in the place of some of its answers."""
@@ -214,30 +223,37 @@ class GRPOTrainer(Generating):
             return batch
         ids = batch.rollouts["prompt_id"]
         rows = [{**self.train_dataset[ids[h.row]], "prompt": h.prompt} for h in hints]
-        usual, self._temperature = self._temperature, sampler.retry_temperature
+        # Second attempts are no part of the curves of what the prompts alone get.
+        told = {name: list(values) for name, values in self._metrics["train"].items()}
+        self._temperature = sampler.retry_temperature
         try:
             again = self._answered(rows, 1)
         finally:
-            self._temperature = usual
+            self._temperature = None
+            self._metrics["train"].clear()
+            self._metrics["train"].update(told)
         again.rollouts.rows["prompt_id"] = [
             ids[hints[i % len(hints)].row] for i in range(len(again.rollouts))
         ]
         retried = again.scores.select(torch.arange(len(hints)))
         improved = sampler.improve(batch.rollouts, batch.scores, hints, retried)
-        self._note("sampler", improved.metrics)
-        return with_retries(batch, again, improved, sampler.context, self.ranks)
+        rewards = retried.total()[retried.scored]
+        mean = {"retry_reward": float(rewards.mean())} if len(rewards) else {}
+        self._note("sampler", {**improved.metrics, **mean})
+        made = with_retries(batch, again, improved, sampler.context, self.ranks)
+        if sampler.context == "original":
+            self._restated(made.output, made.output["replaced"].nonzero().flatten())
+        return made
 
     def _finished(self, batch: Batch) -> dict[str, Any]:
         """TRL's tensors with our advantages, once all that learns has learned from the batch."""
-        rollouts = batch.rollouts
-        scores, told = self.scoring.learned(rollouts, batch.scores)
+        batch, told = self.scoring.learned(batch, self.ranks)
+        rollouts, scores = batch.rollouts, batch.scores
         self._note("reward", told)
         advantages = self.advantage(rollouts, scores)
         update: Any = getattr(self.advantage, "update", None)
         if update is not None:
             self._note("advantage", update(rollouts, scores))
-        # A group that fills a batch that came out short is there to be counted, not to weigh more.
-        advantages = replace(advantages, keep=advantages.keep & _first(batch.places))
         self._note("advantage", advantages.metrics)
         by_step = advantages.by_step(rollouts.action_mask)
         self._note("advantage", {"zero": float((by_step == 0.0).all(dim=1).double().mean())})
@@ -250,6 +266,8 @@ class GRPOTrainer(Generating):
             # TRL multiplies by them, and knows neither weights nor rows that do not train.
             flat = own.values.ndim == 1 and own.weight is None
             given["advantages"] = torch.where(own.keep, own.values, 0.0) if flat else by_step[here]
+            if not bool(advantages.keep.all()):
+                self._leave_out(batch.output, own.keep)
         else:
             given["advantages"] = own.values
             if own.weight is not None:
@@ -263,6 +281,13 @@ class GRPOTrainer(Generating):
             wide = values.dtype == torch.float64
             batch.output[name] = values.to(device, torch.float32 if wide else values.dtype)
         return batch.output
+
+    def _leave_out(self, output: dict[str, Any], keep: Tensor) -> None:
+        """Rows that do not train out of TRL's means, divergence and counts."""
+        mask = output.get("tool_mask", torch.ones_like(output["completion_mask"]))
+        output["tool_mask"] = mask * keep[:, None].to(mask)
+        tokens = sum(gathered(int(trained(output).sum()), self.ranks))
+        output["num_items_in_batch"] = torch.tensor(tokens, device=mask.device)
 
     def _log_advantages(self, batch: Batch, advantages: Advantages, by_step: Tensor) -> None:
         """In TRL's table: of a row the mean over its tokens, None where it does not train."""
@@ -279,88 +304,6 @@ class GRPOTrainer(Generating):
         for _ in range(min(len(log), self._answers)):
             log.pop()
         log.extend(shown)
-
-    # --- the loss ---------------------------------------------------------------------------------
-
-    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
-        if self.loss is not None and self.model.training:
-            inputs = inputs | {"aggregation": self._aggregation(self.loss)}
-        return inputs
-
-    def _aggregation(self, loss: Objective) -> Aggregation:
-        """The denominators of the optimizer's step that the next micro-batch is a part of."""
-        held = self._buffered_inputs
-        together = min(len(held), self.current_gradient_accumulation_steps)
-        begin = self._step % self.args.steps_per_generation // together * together
-        mask = torch.cat(
-            [
-                fitted(trained(b), held[0]["completion_mask"].shape[1])
-                for b in held[begin : begin + together]
-            ]
-        )
-        length = self.max_completion_length if loss.mode.endswith("-norm") else None
-        made = Aggregation.of_batch(loss.mode, mask.bool(), length=length, ranks=self.ranks)
-        # An optimizer's step over several generations takes the mean of their losses.
-        share = self.current_gradient_accumulation_steps // together
-        if share == 1:
-            return made
-        return replace(
-            made,
-            tokens=made.tokens and made.tokens * share,
-            sequences=made.sequences and made.sequences * share,
-        )
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        if self.loss is None or not self.model.training:
-            return super()._compute_loss(model, inputs)  # type: ignore[no-any-return]
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        seen = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        logprob, entropy, auxiliary = self._get_per_token_logps_and_entropies(
-            model,
-            ids,
-            seen,
-            inputs["completion_ids"].shape[1],
-            compute_entropy=True,
-            compute_aux_loss=self.aux_loss_enabled,
-            **{name: inputs[name] for name in _OF_IMAGES if name in inputs},
-        )
-        advantages = Advantages(
-            inputs["advantages"], inputs["keep"].bool(), inputs.get("advantage_weight")
-        )
-        mask = trained(inputs).bool()
-        old = inputs.get("old_per_token_logps")
-        given = {name: inputs[name] for name in self.loss.inputs if name in inputs} | {
-            "logprob": logprob,
-            "old_logprob": logprob.detach() if old is None else old,
-            "advantage": advantages,
-            "mask": mask,
-            "entropy": entropy.detach(),
-        }
-        how = inputs["aggregation"]
-        made = self.loss(given, how)
-        loss = made.loss
-        told = {f"loss/{name}": value for name, value in made.metrics.items()}
-        told["entropy"] = torch.where(mask, entropy.detach(), 0.0).sum() / mask.sum().clamp(min=1)
-        if self.beta != 0.0:
-            # TRL's: k3 with its own gradient.
-            divergence = kl_loss(
-                logprob,
-                inputs["ref_per_token_logps"],
-                advantages.masked(mask),
-                straight_through=False,
-                old_logprob=given["old_logprob"] if self.args.use_bias_correction_kl else None,
-                aggregation=how,
-            )
-            loss = loss + self.beta * divergence.loss
-            told["kl"] = divergence.metrics["ref_kl"]
-        if self.aux_loss_enabled:
-            share = self.current_gradient_accumulation_steps
-            loss = loss + self.router_aux_loss_coef * auxiliary / share
-        for name, value in told.items():
-            mean = self.accelerator.gather(value.detach().float()).mean()
-            self._metrics["train"][name].append(mean.item())
-        return loss
 
     # --- checkpoints ------------------------------------------------------------------------------
 
@@ -379,7 +322,17 @@ class GRPOTrainer(Generating):
             "step": self._step,
             "generated_tokens": self.generated_tokens,
             "buffered": self._buffered_inputs if begun else None,
+            "layout": self._layout(),
+        }
+
+    def _layout(self) -> dict[str, int]:
+        """What a batch that is kept is cut by."""
+        return {
             "processes": self.accelerator.num_processes,
+            "steps_per_generation": self.args.steps_per_generation,
+            "num_iterations": self.num_iterations,
+            "per_device_train_batch_size": self.args.per_device_train_batch_size,
+            "num_generations": self.num_generations,
         }
 
     def load_own_state(self, state: Mapping[str, Any]) -> None:
@@ -397,8 +350,13 @@ class GRPOTrainer(Generating):
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
         self.generated_tokens = state["generated_tokens"]
-        if state["processes"] == self.accelerator.num_processes:
+        if state["layout"] == self._layout():
             self._step, self._buffered_inputs = state["step"], state["buffered"]
+        elif state["buffered"] is not None:
+            warn_caller(
+                f"the checkpoint has a batch that was cut by {state['layout']}, and here it would "
+                f"be by {self._layout()}: what is left of it is not trained on"
+            )
 
     def _parts(self) -> dict[str, Any]:
         parts = {
@@ -422,29 +380,6 @@ class GRPOTrainer(Generating):
                 "reward and the sampler could only begin anew"
             )
         # It holds this trainer's own plain data, as TRL's own training_args.bin does.
-        self.load_own_state(torch.load(file, weights_only=False))
-
-
-def _first(places: Tensor) -> Tensor:
-    """Where each number appears for the first time [N]."""
-    seen: set[int] = set()
-    first = []
-    for place in places.tolist():
-        first.append(place not in seen)
-        seen.add(place)
-    return torch.tensor(first)
-
-
-_OF_IMAGES = (
-    "pixel_values",
-    "image_grid_thw",
-    "num_images",
-    "pixel_attention_mask",
-    "spatial_shapes",
-    "num_tiles",
-    "image_sizes",
-    "token_type_ids",
-    "mm_token_type_ids",
-    "image_position_ids",
-)
-"""What TRL's batches may hold for the model beside tokens."""
+        self.load_own_state(
+            torch.load(file, map_location=self.accelerator.device, weights_only=False)
+        )

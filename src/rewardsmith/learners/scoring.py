@@ -1,10 +1,11 @@
 """A reward in a trainer's hands: where its rows run, on which rank, and what is logged of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from ..adapters.scorer import numbers
 from ..adapters.telling import Reason
@@ -17,8 +18,10 @@ from ..core.outcome import Status
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Missing, Scores
-from ..ops.ranks import Ranks, gathered
-from .generations import own_rows
+from ..ops.ranks import Ranks, gathered, rank_of
+from .generations import Batch, own_rows, without_copies
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,41 +39,94 @@ class Scoring:
     execution: Execution
 
     def __call__(self, rollouts: Rollouts, ranks: Ranks) -> Scores:
-        """Scores of all rows; where rows are scored alone each rank scores its own.
+        """Scores of all rows, the same on every rank.
+
+        Rows that are scored alone are scored where they are. Where rows are compared the first rank
+        scores all of them, so that no chance of its own makes ranks disagree.
 
         Raises:
-            ScoreError: it failed on another rank. On the rank itself, its own error.
+            ScoreError: it failed on another rank, or a row broke and ``missing`` is ``"raise"``. On
+                the rank itself, its own error.
         """
         with using(current() or self.execution), torch.no_grad():
-            if ranks is None or self.reward.scope != "row":
-                return self.reward(rollouts)
-            return self._shared(rollouts, ranks)
+            if ranks is None:
+                scores = self.reward(rollouts)
+            elif self.reward.scope == "row":
+                own = torch.arange(len(rollouts))[own_rows(rollouts, ranks)]
+                scores = joined_scores(
+                    told_by_all(lambda: self.reward(rollouts.select(own)), ranks)
+                )
+            else:
+                scores = told_by_first(lambda: self.reward(rollouts), ranks)
+        return scores.resolve(self.missing, rollouts)
 
-    def _shared(self, rollouts: Rollouts, ranks: Ranks) -> Scores:
-        own = own_rows(rollouts, ranks)
-        error, scores = None, None
-        try:
-            scores = self.reward(rollouts.select(torch.arange(len(rollouts))[own]))
-        except Exception as caught:  # noqa: BLE001 - raised below, once the others have heard
-            error = caught
-        found = gathered((scores, "" if error is None else f"{error}"), ranks)
-        if error is not None:
-            raise error
-        for rank, (_, failure) in enumerate(found):
-            if failure:
-                raise ScoreError(f"rank {rank} of {len(found)}: {failure}")
-        return joined_scores([scores for scores, _ in found])
+    def learned(self, batch: Batch, ranks: Ranks) -> tuple[Batch, dict[str, float]]:
+        """The batch with the scores that it has once the reward has learned from it.
 
-    def learned(self, rollouts: Rollouts, scores: Scores) -> tuple[Scores, dict[str, float]]:
-        """Scores of a batch that is trained on, once the reward has learned from it.
-
-        A reward that learns sees the whole batch on each rank, and so stays the same on all.
+        The first rank learns, and the others take over what it knows. Rows that only fill the batch
+        are not learned from.
         """
-        told: dict[str, float] = {}
-        if self.reward.learns:
+        if not self.reward.learns:
+            return batch, {}
+        rows, back = _once(batch.places)
+
+        def work() -> tuple[Scores, dict[str, float], Any]:
             with using(current() or self.execution):
-                scores, told = learn(self.reward, rollouts)
-        return scores.resolve(self.missing, rollouts), told
+                scores, told = learn(self.reward, batch.rollouts.select(rows))
+            return scores, told, None if ranks is None else self.reward.state_dict()
+
+        scores, told, state = told_by_first(work, ranks)
+        if state is not None:
+            self.reward.load_state_dict(state)
+        scores = scores.select(back).resolve(self.missing, batch.rollouts)
+        return without_copies(replace(batch, scores=scores)), told
+
+
+def told_by_all(work: Callable[[], T], ranks: Ranks) -> list[T]:
+    """What the work gives on each rank.
+
+    Raises:
+        ScoreError: it failed on another rank. On the rank itself, its own error.
+    """
+    if ranks is None:
+        return [work()]
+    found: list[T] = []
+    error, message = None, ""
+    try:
+        found = [work()]
+    except Exception as caught:  # noqa: BLE001 - raised below, once the others have heard
+        error, message = caught, f"{type(caught).__name__}: {caught}"
+    told = gathered((found, message), ranks)
+    if error is not None:
+        raise error
+    for rank, (_, failure) in enumerate(told):
+        if failure:
+            raise ScoreError(f"rank {rank} of {len(told)}: {failure}")
+    return [one for part, _ in told for one in part]
+
+
+def told_by_first(work: Callable[[], T], ranks: Ranks) -> T:
+    """What the work gives on the first rank, where alone it is done.
+
+    Raises:
+        ScoreError: as :func:`told_by_all`.
+    """
+    here = rank_of(ranks) == 0
+    return next(
+        one for one in told_by_all(lambda: work() if here else None, ranks) if one is not None
+    )
+
+
+def _once(places: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows whose place comes for the first time, and of each row which of those it is."""
+    first: dict[int, int] = {}
+    rows, back = list[int](), list[int]()
+    for row, place in enumerate(places.tolist()):
+        if place not in first:
+            first[place] = len(rows)
+            rows.append(row)
+        back.append(first[place])
+    return torch.tensor(rows), torch.tensor(back)
 
 
 def told_of(scores: Scores, own: slice) -> tuple[dict[str, float], dict[str, list[Any]]]:

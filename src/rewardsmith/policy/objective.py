@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from ..core.catalog import find, methods, nearest
 from .losses.aggregation import Aggregation, Mode
 from .losses.tokens import PolicyLoss
@@ -35,6 +37,8 @@ class Objective:
         self.name: str = getattr(function, "method_name", function.__name__)
         given = inspect.signature(function).parameters.values()
         self.inputs = {p.name: p.default for p in given if p.kind is p.POSITIONAL_OR_KEYWORD}
+        self.mode: Mode
+        self.length: float | None
         keywords = {p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY}
         if "aggregation" not in keywords:
             raise ValueError(f"{self.name} has no keyword `aggregation`; it is no policy loss")
@@ -43,16 +47,26 @@ class Objective:
             if default is inspect.Parameter.empty and option not in self.options:
                 raise ValueError(f"{self.name} needs the option {option!r}")
         mode = self.options.pop("aggregation", keywords["aggregation"])
-        self.mode: Mode = mode.mode if isinstance(mode, Aggregation) else mode
+        if isinstance(mode, Aggregation):
+            if mode != Aggregation(mode.mode, length=mode.length):
+                raise ValueError(
+                    f"{self.name}: the trainer counts tokens and sequences; give a mode"
+                )
+            self.mode, self.length = mode.mode, mode.length
+        else:
+            self.mode, self.length = mode, None
         if self.mode != "seq-mean-token-sum-norm":  # that one needs the trainer's length
             Aggregation(self.mode)
 
-    def __call__(self, given: Mapping[str, Any], aggregation: Aggregation) -> PolicyLoss:
+    def __call__(
+        self, given: Mapping[str, Any], aggregation: Aggregation, weight: Tensor | None = None
+    ) -> PolicyLoss:
         """The loss of a micro-batch.
 
         Args:
             given: by name, what the loss may take.
             aggregation: the mode, with the denominators of the batch that this is a part of.
+            weight: [N, T] or [N, 1] a factor for each token's loss, such as importance weights.
 
         Raises:
             ValueError: something that the loss needs is not there; and what the loss raises.
@@ -66,7 +80,13 @@ class Objective:
                     f"the loss {self.name} needs {name!r}, which this trainer does not have; "
                     f"there is {', '.join(sorted(given))}"
                 )
-        return self.function(**inputs, **self.options, aggregation=aggregation)
+        weights = {} if weight is None else {"weight": weight}
+        return self.function(**inputs, **self.options, **weights, aggregation=aggregation)
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether it has the keyword ``weight``."""
+        return "weight" in inspect.signature(self.function).parameters
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())

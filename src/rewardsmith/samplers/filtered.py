@@ -85,11 +85,6 @@ class FilteredSampler(Around):
 
     def __init__(self, of: PromptSampler | None = None, measure: str | None = None) -> None:
         super().__init__(of)
-        if self.of.generates:
-            raise ValueError(
-                f"{self.default_name()}: {self.of.default_name()} generates answers itself, and is "
-                "not asked to below another sampler; put it around this one"
-            )
         self.measure = measure
 
     def observe(self, rollouts: Rollouts, scores: Scores) -> dict[str, float]:

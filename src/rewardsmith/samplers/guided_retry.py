@@ -79,6 +79,9 @@ class GuidedRetry(Around):
     overwritten leaves its bonus behind; and a replaced answer trains under the prompt of its group
     unless ``context`` says otherwise (theirs keep the hint).
 
+    Around a filter it sees only the groups that the filter selects: those in which all answers fail
+    alike, which need hints most, are gone by then.
+
     ``alpha=0`` with ``replace=0``, or ``attempts=0``, is the other sampler alone: no hints.
 
     Args:
@@ -89,7 +92,9 @@ class GuidedRetry(Around):
         replace: how many samples of a group retries overwrite at most.
         overwrite: the ``"worst"`` ones, or ``"random"`` ones.
         context: under which prompt a replaced sample trains, ``"original"`` or ``"hint"``. Under
-            the former it is far off-policy: see the loss ``herl``.
+            the former it is far off-policy: see the loss ``herl``. Our trainer gives all
+            log-probabilities under the prompt that is trained under, so that with one step for each
+            batch ratios are 1.
         most: how many samples of a group are tried again at most, all of them tied at its best.
         prompter: your own text of a hint, ``(prompt, completion, satisfied, unmet) -> prompt``;
             default :func:`hint_prompt`.
@@ -148,9 +153,9 @@ class GuidedRetry(Around):
                 raise ValueError(f"guided_retry: {name} is {count}, it must be at least {low}")
         if anneal is not None and anneal < 1:
             raise ValueError(f"guided_retry: anneal is {anneal} batches, it must be at least 1")
-        if not 0.0 <= retry_temperature < float("inf") or not abs(threshold) < float("inf"):
+        if not 0.0 < retry_temperature < float("inf") or not abs(threshold) < float("inf"):
             raise ValueError(
-                f"guided_retry: retry_temperature is {retry_temperature}, at least 0, and "
+                f"guided_retry: retry_temperature is {retry_temperature}, above 0, and "
                 f"threshold {threshold}, a finite number"
             )
         if prompter is not None and guidance is not None:

@@ -93,15 +93,19 @@ class PromptSampler(Sampler):
         """
         if not self.size:
             raise ValueError(f"{self.default_name()} has no pool yet; call over(dataset)")
-        left = self.size - len(self.taken)
-        if n > left:
+        if n > self.left:
             raise ValueError(
-                f"{self.default_name()}: {n} prompts are wanted and {left} of the {self.size} in "
-                "the data set are left in this batch: give more data, or a smaller batch"
+                f"{self.default_name()}: {n} prompts are wanted and {self.left} of the {self.size} "
+                "in the data set are left in this batch: give more data, or a smaller batch"
             )
         chosen = [int(row) for row in self.choose(n)]
         self.taken += chosen
         return chosen
+
+    @property
+    def left(self) -> int:
+        """How many rows of the pool this batch has not had."""
+        return self.size - len(self.taken)
 
     def choose(self, n: int) -> Sequence[int]:
         """At least n different rows that are not in ``taken``."""

@@ -50,9 +50,10 @@ def warm_start(
     of the check before are taken again, and the learning rate is halved.
 
     A task with domains or levels is demonstrated by need: each in proportion to what it lacks of
-    the target's upper end, and at least a little. Training goes on until each of them is at half
-    of the lower end, or more, so that RL has something to find everywhere. The upper end is that of
-    the weakest: easy domains may lie above it, for they get there before hard ones get anywhere.
+    the target's upper end, and at least by a quarter of that end. Training goes on until each of
+    them is at half of the lower end, or more, so that RL has something to find everywhere. The
+    upper end is that of the weakest: easy domains may lie above it, for they get there before hard
+    ones get anywhere.
 
     What the weights depend on is in the name of their folder. A folder appears whole or not at all:
     two processes may ask at once, then both train and the later one takes the weights of the first.
@@ -204,9 +205,12 @@ def demonstration_loss(
 
 
 def _by_need(task: Task, parts: dict[tuple[str, str], float], goal: float) -> list[float]:
-    """Of each train row: what its domain lacks of a goal, at least a fiftieth."""
+    """Of each train row: what its domain lacks of a goal, at least a quarter of all of it.
+
+    With much less, an easy domain is forgotten while a hard one is learned.
+    """
     column = next(iter(parts))[0]
-    need = {value: max(goal - passed, 0.02) for (_, value), passed in parts.items()}
+    need = {value: max(goal - passed, goal / 4) for (_, value), passed in parts.items()}
     return [need[row[column]] for row in task.train]
 
 
