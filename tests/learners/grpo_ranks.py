@@ -7,6 +7,15 @@ import warnings
 from pathlib import Path
 
 
+def answers_of(prompt_ids: list[list[int]], round_of: dict) -> list[list[int]]:
+    """Answers that hang on the prompt and on which of its group they are, and on no generator."""
+    made = []
+    for ids in prompt_ids:
+        nth = round_of[tuple(ids)] = round_of.get(tuple(ids), -1) + 1
+        made.append([2 + (sum(ids) * (nth + 3) + i * 7) % 14 for i in range(1 + nth % 4)] + [1])
+    return made
+
+
 def main(rank: int, world: int, port: int, out: Path, kind: str) -> None:
     os.environ |= {
         "RANK": str(rank),
@@ -21,6 +30,7 @@ def main(rank: int, world: int, port: int, out: Path, kind: str) -> None:
     import torch
     from tests.learners.grpo_trainers import digits, trainer, weights
 
+    import rewardsmith as rs
     from rewardsmith.core.scores import Scores
     from rewardsmith.policy.estimator import estimator
     from rewardsmith.policy.objective import objective
@@ -32,14 +42,27 @@ def main(rank: int, world: int, port: int, out: Path, kind: str) -> None:
         def select(self, rollouts, scores: Scores):
             return torch.tensor([i % 2 == 1 for i in rollouts["prompt_id"]])
 
-    sampler = {"plain": Shuffled, "odd": Odd}[kind]()
+    class Shared(rs.Reward):
+        """Compares the rows of a batch, and may differ by chance: the first rank decides."""
+
+        def __init__(self):
+            super().__init__()
+            self.declare(needs=("completion",), scope="batch")
+
+        def forward(self, rollouts):
+            values = [digits.call(c) for c in rollouts["completion"]]
+            noise = torch.rand(len(values)) if kind == "noisy" else torch.zeros(len(values))
+            return Scores.outcome(torch.tensor(values) + noise)
+
+    reward = digits if kind in ("plain", "odd") else Shared()
+    sampler = {"fixed": Shuffled, "noisy": Shuffled, "plain": Shuffled, "odd": Odd}[kind]()
     made = trainer(
         out / kind / str(rank),
-        digits,
+        reward,
         advantage=estimator("grpo"),
         loss=objective("dapo"),
         sampler=sampler,
-        per_device_train_batch_size=12,
+        per_device_train_batch_size=24 // world,
         gradient_accumulation_steps=2,
         max_steps=2,
         optim="sgd",
@@ -70,6 +93,10 @@ def main(rank: int, world: int, port: int, out: Path, kind: str) -> None:
         return output
 
     made._finished = finished
+    if kind == "fixed":
+        # The groups of this rank begin where those of the ranks before it end.
+        round_of: dict = {}
+        made._generate_single_turn = lambda ids, *_, **__: (answers_of(ids, round_of), None)
     made.train()
     state = made.sampler.get_extra_state()
     told = {
