@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).with_name("reproductions.md")
+MOST = 8
+"""Measures of arms that a page can show side by side."""
 FOLDER = Path(__file__).parents[1] / "reproductions"
 sys.path.insert(0, str(FOLDER.parent))
 
@@ -67,7 +69,31 @@ def section(id: str, record: dict[str, Any]) -> Iterator[str]:
     if effects := list(told(record)):
         yield from table(("effect", "mean and interval", "visible from"), effects)
         yield ""
+    yield from arms(record)
     yield from ("Unproved:", "", *(f"- {text}" for text in record["unproved"]), "")
+
+
+def arms(record: dict[str, Any]) -> Iterator[str]:
+    """What was measured of each arm, where that is few enough to be read."""
+    found = record.get("arms", {}) if record.get("effects") else {}
+    measured = {
+        arm: {name: of for name, of in told.items() if isinstance(of, dict) and "low" in of}
+        for arm, told in found.items()
+        if isinstance(told, dict)
+    }
+    names = list(dict.fromkeys(name for told in measured.values() for name in told))
+    if not names or len(names) > MOST:
+        return
+    rows = [
+        (cell(arm), *(plain(told[name]) if name in told else "" for name in names))
+        for arm, told in measured.items()
+    ]
+    yield from table(("arm", *(cell(name.replace("_", " ")) for name in names)), rows)
+    yield ""
+
+
+def plain(told: dict[str, float]) -> str:
+    return f"{told['mean']:.3f} [{told['low']:.3f}, {told['high']:.3f}]".replace("-", "−")
 
 
 def paper(record: dict[str, Any]) -> str:
@@ -87,7 +113,11 @@ def parts(record: dict[str, Any]) -> str:
 
 def told(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """A row for each effect of the verdict."""
-    for name, effect in record.get("effects", {}).items():
+    beds = {f"{bed}: ": found for bed, found in record.get("beds", {}).items()} or {"": record}
+    named = [
+        (bed + n, e) for bed, found in beds.items() for n, e in found.get("effects", {}).items()
+    ]
+    for name, effect in named:
         size = visible(effect)
         yield (
             cell(name.replace("_minus_", " − ").replace("_", " ")),
