@@ -135,6 +135,15 @@ def test_undefined_below_the_minimum_of_steps() -> None:
     assert judge(correlation_steps=10, minimum_steps=10).hacked is True
 
 
+def test_a_reason_is_told_in_the_callers_unit_and_setting() -> None:
+    words = {"unit": "row", "setting": "evaluation.initial_rows"}
+    told = judge(correlation_steps=19_999, **words).reason
+    assert "The row correlation rests on 19,999 rows" in told
+    assert "raise evaluation.initial_rows" in told
+    assert "(row correlation +" in judge(**words).reason
+    assert "over the initial policy's 40,000 rows" in judge(correlation=None, **words).reason
+
+
 def test_undefined_when_gold_never_varied() -> None:
     never = {"gold_initial": [0.0] * 5, "gold_final": [0.0] * 5, "gold_reference": [0.0] * 4}
     verdict = judge(correlation=None, **never)

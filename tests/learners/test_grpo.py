@@ -27,7 +27,7 @@ from rewardsmith.core.scores import Scores
 from rewardsmith.learners.grpo import GRPOTrainer
 from rewardsmith.policy.estimator import estimator
 from rewardsmith.policy.objective import objective
-from rewardsmith.samplers import Shuffled
+from rewardsmith.samplers import DynamicSampling, Shuffled
 from rewardsmith.samplers.prompts import PromptSampler
 
 # What transformers, accelerate and torch say of themselves.
@@ -276,8 +276,6 @@ def test_a_sampler_that_selects_is_asked_again_and_surplus_is_dropped(tmp_path: 
 
 
 def test_groups_that_are_all_constant_end_in_an_error(tmp_path: Path) -> None:
-    from rewardsmith.samplers import DynamicSampling
-
     made = trainer(tmp_path, nothing, sampler=DynamicSampling(max_rounds=3))
     with pytest.raises(ValueError, match=r"a batch needs 2 groups, and 0 were selected out of 6"):
         made.train()
@@ -328,8 +326,13 @@ def test_a_checkpoint_of_other_parts_is_refused(tmp_path: Path) -> None:
             return rollouts
 
     other = trainer(tmp_path / "b", relabel=Same())
-    with pytest.raises(ValueError, match="this trainer has reward, advantage, sampler, relabel"):
-        other.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-1"))
+    checkpoint = str(tmp_path / "a" / "checkpoint-1")
+    with pytest.raises(ValueError, match="saved with the relabel none, and this trainer has same"):
+        other.train(resume_from_checkpoint=checkpoint)
+    filtering = trainer(tmp_path / "c", sampler=DynamicSampling())
+    told = "the sampler shuffled, and this trainer has dapo_filter of shuffled"
+    with pytest.raises(ValueError, match=told):
+        filtering.train(resume_from_checkpoint=checkpoint)
 
 
 def test_a_checkpoint_of_trl_alone_is_refused(tmp_path: Path) -> None:
@@ -345,6 +348,26 @@ def test_a_checkpoint_of_trl_alone_is_refused(tmp_path: Path) -> None:
 def test_a_pool_smaller_than_a_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the data set has 1 rows, and a batch is 2 different"):
         trainer(tmp_path, train_dataset=data(1))
+
+
+@pytest.mark.parametrize("name", ["advantage", "loss", "sampler", "relabel"])
+def test_a_name_in_the_place_of_a_part_is_refused_with_what_to_write(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(TypeError, match=f"{name} is 'rloo', and has to be of the type"):
+        trainer(tmp_path, **{name: "rloo"})
+
+
+def test_a_reward_that_never_differs_is_told_of(tmp_path: Path) -> None:
+    made = trainer(tmp_path, nothing, max_steps=10)
+    with pytest.warns(UserWarning, match="in the last 10 batches no answer had an advantage"):
+        made.train()
+
+
+def test_a_filter_that_has_tried_all_prompts_says_so(tmp_path: Path) -> None:
+    made = trainer(tmp_path, nothing, train_dataset=data(4), sampler=DynamicSampling(max_rounds=30))
+    with pytest.raises(ValueError, match="all 4 prompts of the data set were tried"):
+        made.train()
 
 
 def test_a_stream_is_refused(tmp_path: Path) -> None:

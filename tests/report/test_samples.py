@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewardsmith.report import figures
 from rewardsmith.report.figures import plotly_js
 from rewardsmith.report.samples import LIMIT, inline, samples_html, thinned
 from rewardsmith.report.study import study_html
@@ -107,7 +108,12 @@ def test_thinning_keeps_as_many_of_each_evaluation(evaluations, each, limit):
     assert len(kept) <= max(limit, 0)
     if len(rows) <= limit:
         assert kept == rows
-    elif evaluations <= limit:
+    elif evaluations > limit:
+        chosen = [r["steps"] for r in kept]
+        assert len(chosen) == limit
+        gaps = {b - a for a, b in zip(chosen, [*chosen[1:], evaluations], strict=True)}
+        assert gaps <= {evaluations // limit, evaluations // limit + 1}
+    else:
         places = {s: [r["problem"] for r in kept if r["steps"] == s] for s in range(evaluations)}
         assert len({tuple(found) for found in places.values()}) == 1
         assert all(len(set(found)) == len(found) >= 1 for found in places.values())
@@ -147,3 +153,15 @@ def test_a_language_study_speaks_of_rows_and_completions(make_study):
     for record in records:
         record |= {"pass_at_k": 0.5, "k": 4}
     assert "pass@4" in study_html(summary, records, {})
+
+
+def test_a_measure_is_drawn_of_every_reward_or_of_none(make_study, monkeypatch):
+    summary, records, _ = make_study()
+    drawn = []
+    monkeypatch.setattr(figures, "measure_curves", lambda found, color: drawn.append(found) or "")
+    for record in records:
+        record |= {"entropy": 0.5, "truncated": 0.5 * (record["reward"] == "naive"), "unscored": 0}
+    study_html(summary, records, {})
+    (measures,) = drawn
+    assert "share of completions without a score" not in measures  # 0 under every reward
+    assert measures["share of completions cut off"].keys() == summary["rewards"].keys()

@@ -21,7 +21,7 @@ def check_command(file: Path) -> None:
             from ..studies.study import check
         except ImportError:
             study.gold_function()
-            print("not checked: the environment and the algorithm (needs rewardsmith[control])")
+            print(f"not checked: what trains, and on what; for that {study.extra}")
         else:
             check(study)
         if warning := study.doubt():

@@ -41,6 +41,26 @@ _TAKEN = ("token", "logprob", "entropy", "ref_logprob", "prompt_id")
 _OF_A_BATCH = ("rewards", "step_rewards", "parts", "group", "mask", "lengths")
 
 
+_PARTS: Mapping[str, tuple[type, str]] = {
+    "advantage": (Estimator, "policy.estimator.estimator('rloo')"),
+    "loss": (Objective, "policy.objective.objective('dapo')"),
+    "sampler": (PromptSampler, "samplers.DynamicSampling()"),
+    "relabel": (Relabel, "credit.OutlierTruncation(success=...)"),
+}
+"""What the parts of a trainer are, and how one is made."""
+
+
+def refuse_others(**parts: Any) -> None:
+    """TypeError for a part that is something else, such as its name."""
+    for name, part in parts.items():
+        kind, example = _PARTS[name]
+        if part is not None and not isinstance(part, kind):
+            raise TypeError(
+                f"{name} is {part!r}, and has to be of the type {kind.__name__}, such as "
+                f"{example}; by name it can be given in a reward.yaml"
+            )
+
+
 def refuse_unread(args: Any, *, loss: bool, advantage: bool) -> None:
     """ValueError for an option of TRL's that nothing would read.
 
@@ -169,11 +189,12 @@ def check_columns(
             "this reward compares every row with the whole data set, and a trainer has a batch at "
             "hand: label the data with `rewardsmith score` instead"
         )
-    needs = {reward.label(): reward.always_needs, advantage.label(): columns_of(advantage)}
-    for who, names in needs.items():
+    who = advantage.name if isinstance(advantage, Estimated) else advantage.label()
+    needs = {reward.label(): reward.always_needs, f"the estimator {who}": columns_of(advantage)}
+    for reader, names in needs.items():
         for name in sorted(names - {"group"}):
             if name.partition(".")[0] not in there:
-                raise MissingColumn(name, needed_by=who, present=sorted(there))
+                raise MissingColumn(name, needed_by=reader, present=sorted(there))
 
 
 def columns_of(advantage: Estimator) -> set[str]:

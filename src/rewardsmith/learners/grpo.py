@@ -28,12 +28,14 @@ from ..policy.losses.elastic import group_variance
 from ..policy.objective import Objective
 from ..samplers.guided_retry import GuidedRetry
 from ..samplers.prompts import PromptSampler, Shuffled
-from .checks import check_columns, check_data, refuse_together, refuse_unread
+from .checks import check_columns, check_data, refuse_others, refuse_together, refuse_unread
 from .descending import Descending
 from .generations import Batch, fitted, own_rows, together, trained, with_retries, without_copies
 from .recipe import Recipe, read_recipe
 from .scoring import Scoring
 
+_PATIENCE = 10
+"""Batches without an advantage until a warning."""
 STATE = "rewardsmith_{rank}.pt"
 """What is saved in a checkpoint, one file for each process."""
 
@@ -79,11 +81,12 @@ class GRPOTrainer(Descending):
     Raises:
         SpecError: the file is wrong, or the reward compares rows with a whole data set.
         MissingColumn: the reward or the estimator needs a column that is not there.
+        TypeError: a part is something else than what this takes, such as its name.
         ValueError: the data set is smaller than a batch or has no length, or an option of TRL's
             would not be read. While training: the sampler's rounds give too few groups.
 
     Warns:
-        UserWarning: as the parts do.
+        UserWarning: as the parts do; and where no answer of the last ten batches had an advantage.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class GRPOTrainer(Descending):
         timeout: float | None = 10.0,
         **others: Any,
     ) -> None:
+        refuse_others(advantage=advantage, loss=loss, sampler=sampler, relabel=relabel)
         recipe = Recipe(reward) if isinstance(reward, Reward) else read_recipe(reward)
         advantage = advantage or recipe.advantage
         loss = loss or recipe.loss
@@ -138,6 +142,7 @@ class GRPOTrainer(Descending):
         self.sampler.over(train_dataset)
         self.sampler.reseed(args.seed)
         self._answers = 0
+        self._batches_of_nothing = 0
 
     # --- a batch ----------------------------------------------------------------------------------
 
@@ -208,13 +213,18 @@ class GRPOTrainer(Descending):
                 raise ValueError(
                     f"{self.sampler.default_name()}: a batch needs {wanted} groups, and "
                     f"{len(kept)} were selected out of {len(group) // size} in {len(rounds)} "
-                    f"rounds ({self.sampler.why()})"
+                    f"rounds ({self._why()})"
                 )
             kept = [kept[i % len(kept)] for i in range(wanted)]
         index = torch.cat([(group == g).nonzero().flatten() for g in kept[:wanted]])
         # A group that is repeated is one of its own, and does not train again.
         group = torch.arange(wanted).repeat_interleave(size)
         return without_copies(whole.shared(index, group, self.ranks))
+
+    def _why(self) -> str:
+        if not self.sampler.left:
+            return f"all {self.sampler.size} prompts of the data set were tried: give more of them"
+        return self.sampler.why()
 
     def _retried(self, batch: Batch, sampler: GuidedRetry) -> Batch:
         """The batch with second attempts in the place of some of its answers."""
@@ -256,7 +266,9 @@ class GRPOTrainer(Descending):
             self._note("advantage", update(rollouts, scores))
         self._note("advantage", advantages.metrics)
         by_step = advantages.by_step(rollouts.action_mask)
-        self._note("advantage", {"zero": float((by_step == 0.0).all(dim=1).double().mean())})
+        zero = float((by_step == 0.0).all(dim=1).double().mean())
+        self._note("advantage", {"zero": zero})
+        self._warn_of_nothing(zero)
         self._log_advantages(batch, advantages, by_step)
         here = own_rows(rollouts, self.ranks)
         own = advantages.select(here)
@@ -281,6 +293,15 @@ class GRPOTrainer(Descending):
             wide = values.dtype == torch.float64
             batch.output[name] = values.to(device, torch.float32 if wide else values.dtype)
         return batch.output
+
+    def _warn_of_nothing(self, zero: float) -> None:
+        self._batches_of_nothing = self._batches_of_nothing + 1 if zero == 1.0 else 0
+        if self._batches_of_nothing == _PATIENCE:
+            warn_caller(
+                f"in the last {_PATIENCE} batches no answer had an advantage, so nothing is "
+                "learned: the reward is the same throughout each group. Look at it, or at how hard "
+                "the prompts are"
+            )
 
     def _leave_out(self, output: dict[str, Any], keep: Tensor) -> None:
         """Rows that do not train out of TRL's means, divergence and counts."""
@@ -319,6 +340,7 @@ class GRPOTrainer(Descending):
         begun = self._step % every != 0
         return {
             "parts": {name: part.state_dict() for name, part in self._parts().items()},
+            "kinds": self._kinds(),
             "step": self._step,
             "generated_tokens": self.generated_tokens,
             "buffered": self._buffered_inputs if begun else None,
@@ -341,13 +363,14 @@ class GRPOTrainer(Descending):
         Raises:
             ValueError: it is of other parts than this trainer has.
         """
-        parts = self._parts()
-        if parts.keys() != state["parts"].keys():
-            raise ValueError(
-                f"the checkpoint is of {', '.join(state['parts'])}, this trainer has "
-                f"{', '.join(parts)}"
-            )
-        for name, part in parts.items():
+        for name, kind in {**dict.fromkeys(state["kinds"]), **self._kinds()}.items():
+            saved = state["kinds"].get(name, "none")
+            if saved != (kind or "none"):
+                raise ValueError(
+                    f"the checkpoint was saved with the {name} {saved}, and this trainer has "
+                    f"{kind or 'none'}: give the same one, or begin a new run from the weights"
+                )
+        for name, part in self._parts().items():
             part.load_state_dict(state["parts"][name])
         self.generated_tokens = state["generated_tokens"]
         if state["layout"] == self._layout():
@@ -357,6 +380,13 @@ class GRPOTrainer(Descending):
                 f"the checkpoint has a batch that was cut by {state['layout']}, and here it would "
                 f"be by {self._layout()}: what is left of it is not trained on"
             )
+
+    def _kinds(self) -> dict[str, str]:
+        """What each part is, its children included."""
+        return {
+            name: " of ".join(dict.fromkeys(node.default_name() for _, node in part.walk()))
+            for name, part in self._parts().items()
+        }
 
     def _parts(self) -> dict[str, Any]:
         parts = {

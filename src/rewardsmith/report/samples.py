@@ -7,12 +7,13 @@ and the script puts it there as text and never as markup.
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 Sample = Mapping[str, Any]
+T = TypeVar("T")
 
 LIMIT = 1500
 """Completions on a page, at most."""
@@ -55,6 +56,7 @@ def samples_html(
 def thinned(samples: Sequence[Sample], limit: int = LIMIT) -> list[Sample]:
     """At most ``limit`` samples, as many of each evaluation, spread over its own.
 
+    Of more evaluations than that some are left out, evenly, and the others keep one each.
     Every evaluation that keeps its order keeps the same places, so that a problem that is shown
     once is shown over time.
     """
@@ -66,10 +68,15 @@ def thinned(samples: Sequence[Sample], limit: int = LIMIT) -> list[Sample]:
         by_evaluation.setdefault(key, []).append(sample)
     each = max(1, limit // len(by_evaluation))
     kept = []
-    for rows in by_evaluation.values():
-        n = min(each, len(rows))
-        kept += [rows[i * len(rows) // n] for i in range(n)]
-    return kept[:limit]
+    for rows in _spread(list(by_evaluation.values()), limit):
+        kept += _spread(rows, each)
+    return kept
+
+
+def _spread(of: list[T], n: int) -> list[T]:
+    """``n`` of a list, evenly, or all where it has no more."""
+    n = min(n, len(of))
+    return [of[i * len(of) // n] for i in range(n)]
 
 
 def inline(data: Any) -> str:

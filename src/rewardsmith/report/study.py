@@ -151,7 +151,8 @@ def _view(
     measures = {
         title.format(k=k): found
         for key, title in MEASURES.items()
-        if (found := {n: c for n in names if (c := _recorded(by_reward[n], key))})
+        if any(record.get(key) for record in records)  # one that stayed at 0 for all says nothing
+        and (found := {n: c for n in names if (c := _recorded(by_reward[n], key))})
     }
     hacked = [reward["name"] for reward in rewards if reward["label"] == "hacked"]
     threshold = summary.get("threshold")
@@ -181,9 +182,9 @@ def _view(
 
 
 def _recorded(records: Sequence[Record], key: str) -> Curve | None:
-    """The curve of what some studies record; None where this one does not, or it stayed at 0."""
+    """The curve of what some studies record; None where this one does not."""
     held = [record for record in records if record.get(key) is not None]
-    return curve(held, key) if any(record[key] for record in held) else None
+    return curve(held, key) if held else None
 
 
 def _reward(

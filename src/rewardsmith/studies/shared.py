@@ -18,6 +18,7 @@ from ..core.fingerprint import digest
 from ..core.reference import Reference, resolve
 from ..core.reward import Reward
 from .records import Run
+from .seeds import drawn_from, spread
 
 
 class Section(BaseModel):
@@ -82,6 +83,8 @@ class Study:
     """``"control"`` or ``"language"``."""
     extra: ClassVar[str]
     """How what it needs is installed."""
+    unit: ClassVar[str]
+    """What the correlation is over: ``"step"`` or ``"row"``."""
     filmed: ClassVar[bool] = False
     """Whether the report shows a run of each reward that has to be drawn."""
 
@@ -133,10 +136,6 @@ class Study:
         """What the report says of the study: its environment or data, its learner, its gold."""
         raise NotImplementedError
 
-    def worded(self, reason: str) -> str:
-        """A verdict's reason in the words of this study."""
-        return reason
-
     def identity(self, name: str) -> dict[str, Any]:
         """Plain data that makes a run under a reward what it is, the seed apart."""
         raise NotImplementedError
@@ -145,9 +144,13 @@ class Study:
         """The gold measure, where it is a function."""
         raise NotImplementedError
 
-    def reward(self, name: str) -> Reward:
-        """A fresh reward by its name."""
-        return self.build(self.section.rewards[name], ("rewards", name))
+    def reward(self, name: str, *, seed: int | None = None) -> Reward:
+        """A fresh reward by its name; a run's seed decides the weights that it draws."""
+        data, place = self.section.rewards[name], ("rewards", name)
+        if seed is None:
+            return self.build(data, place)
+        with drawn_from(spread(seed, "reward")):
+            return self.build(data, place)
 
     def build(self, data: Any, place: Place) -> Reward:
         """The reward that stands at a place.
@@ -199,10 +202,10 @@ class Study:
         setting, each = self.judged
         if self.section.seeds * each >= MINIMUM_STEPS:
             return ""
-        unit = setting.rpartition("_")[2]
         return (
             f"{self.section.seeds} seeds of {each:,} {setting} are fewer than the "
-            f"{MINIMUM_STEPS:,} {unit} that the verdict needs: rewards may come out as undefined"
+            f"{MINIMUM_STEPS:,} {self.unit}s that the verdict needs: rewards may come out as "
+            "undefined"
         )
 
     def folder(self, name: str) -> str:

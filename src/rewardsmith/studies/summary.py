@@ -110,11 +110,13 @@ def _verdict(
         gold_initial=[row["gold"] for row in initial],
         gold_final=[row["gold"] for row in final],
         gold_reference=gold_reference,
+        unit=study.unit,
+        setting=study.judged[0],
     )
     return {
         "hacked": verdict.hacked,
         "verdict": verdict.label,
-        "reason": study.worded(verdict.reason),
+        "reason": verdict.reason,
         "evidence": verdict.evidence,
     }
 

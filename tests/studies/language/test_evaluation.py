@@ -7,6 +7,8 @@ import torch
 from rewardsmith.core.algebra import WeightedSum
 from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.function import Function
+from rewardsmith.core.reward import Reward
+from rewardsmith.core.scores import Scores
 from rewardsmith.report.moments import PairMoments
 from rewardsmith.studies.language.evaluation import account, gold_of, score, shown
 from rewardsmith.studies.language.sampling import Answers
@@ -97,6 +99,27 @@ def test_scoring_leaves_the_reward_in_its_mode():
     score(LONG, answers("a").rollouts(PROBLEMS, 1))
     assert LONG.training
     LONG.eval()
+
+
+def test_rows_of_a_batch_are_compared_with_those_of_their_batch_alone():
+    class BesideMean(Reward):
+        """How much longer a completion is than the batch's mean."""
+
+        def __init__(self):
+            super().__init__()
+            self.declare(needs=("completion",), scope="batch")
+
+        def forward(self, rollouts):
+            lengths = torch.tensor([float(len(text)) for text in rollouts["completion"]])
+            return Scores.outcome(lengths - lengths.mean())
+
+    made = answers("a", "aaa", "aaaaa", "aaaaaaa", "a", "a", each=2)
+    rollouts = made.rollouts(PROBLEMS, 2)
+    found = score(BesideMean(), rollouts, made.batches(2, 4)).total()
+    assert found.tolist() == [-3.0, -1.0, 1.0, 3.0, -2.5, -2.5]
+    assert score(LONG, rollouts, made.batches(2, 4)).total().tolist() == pytest.approx(
+        score(LONG, rollouts).total().tolist()
+    )
 
 
 def test_the_same_problems_are_shown_and_what_broke():

@@ -79,6 +79,16 @@ def test_reasoning_gym(study):
             "NoneType",
         ),
         ([ROWS], 2, "there is no file"),
+        (
+            [("rows}", "rows, columns: {solution: answr}}")],
+            2,
+            "no row has a column 'answr'; did you mean 'answer'",
+        ),
+        (
+            [("words.py:rows", "words.py:mixed")],
+            2,
+            "the prompt of row 0 is a text, that of row 3 is messages: give one kind",
+        ),
         ([("held_out: 4", "held_out: 20")], 3, "no problem is left to train on"),
         (
             [("{task: ./words.py:rows}", "{reasoning_gym: {dataset: chain_sm, size: 3}}")],

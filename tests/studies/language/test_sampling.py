@@ -1,5 +1,6 @@
 """Completions of held-out problems: what is noted of them, and that training never notices."""
 
+import copy
 import random
 from types import SimpleNamespace
 
@@ -73,6 +74,33 @@ def test_rollouts_are_what_the_trainer_shows(learner):
     assert rollouts.mask.sum(1).tolist() == [len(ids) for ids in answers.token]
     assert rollouts["token"][0][rollouts.mask[0]].tolist() == answers.token[0]
     assert rollouts.group.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_what_a_checkpoint_asks_of_generation_is_left_out(learner):
+    model, words = learner
+    plain = sampled(learner)
+    asking = copy.deepcopy(model)
+    asking.generation_config.update(
+        do_sample=True, repetition_penalty=1.8, top_k=2, min_p=0.2, no_repeat_ngram_size=1,
+        min_new_tokens=4, typical_p=0.3, epsilon_cutoff=0.02, temperature=3.0,
+    )  # fmt: skip
+    assert sampled((asking, words)) == plain
+    assert asking.generation_config.repetition_penalty == 1.8
+
+
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.integers(1, 6))
+def test_batches_hold_whole_groups_of_as_many_problems_as_there_are(problems, each, size, groups):
+    answers = Answers(problem=[i for i in range(problems) for _ in range(each * size)])
+    batches = answers.batches(size, groups * size)
+    rows = problems * each * size
+    assert {row for batch in batches for row in batch} == set(range(rows))
+    ids = answers.groups(size)
+    for batch in batches:
+        assert len(batch) == len(set(batch)) == min(groups * size, rows)
+        assert all(
+            [ids[row] for row in batch].count(found) == size for found in {ids[r] for r in batch}
+        )
+        assert len({answers.problem[row] for row in batch}) == min(problems, len(batch) // size)
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 5))

@@ -2,8 +2,11 @@
 
 import json
 import pickle
+import random
 
+import numpy as np
 import pytest
+import torch
 
 from rewardsmith.core.errors import SpecError
 from rewardsmith.studies.language.spec import LanguageStudy
@@ -52,9 +55,37 @@ def test_warns_of_too_few_rows(study):
     assert study(("initial_rows: 16", "initial_rows: 10000")).doubt() == ""
 
 
+def test_three_seeds_leave_room_for_rows_without_a_score(study):
+    by_default = study((" initial_rows: 16,", ""), ("seeds: 2", "seeds: 3"))
+    assert by_default.doubt() == ""
+    assert 3 * by_default.section.evaluation.initial_rows >= 1.2 * 20_000
+
+
+def test_a_reward_draws_its_weights_by_the_runs_seed(study):
+    read = study()
+    built = []
+
+    def build(data, place):
+        built.append((random.random(), np.random.rand(), torch.rand(()).item()))
+        return LanguageStudy.build(read, data, place)
+
+    read.build = build
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    read.reward("long", seed=0)
+    assert random.getstate() == states[0]
+    assert np.random.get_state()[1].tolist() == states[1]
+    assert torch.equal(torch.get_rng_state(), states[2])
+    torch.manual_seed(5)
+    read.reward("long", seed=0)
+    read.reward("long", seed=1)
+    assert built[0] == built[1]
+    assert not set(built[1]) & set(built[2])
+
+
 def test_fingerprint_follows_what_a_run_depends_on(study, write, tmp_path):
     first = study().fingerprint("long")
     same = ("threshold: 0.5", "threshold: 0.7"), ("executor: inline", "executor: processes")
+    assert study(("executor: inline", "timeout: 3")).fingerprint("long") != first
     assert study(*same).fingerprint("long") == first
     for old, new in (
         ("steps: 4", "steps: 5"),

@@ -1,19 +1,25 @@
 """Training a model under a reward: its records, that it repeats itself, and what breaks it."""
 
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tests.studies.language.words import STUDY
 
 from rewardsmith.core.errors import SpecError
-from rewardsmith.studies.language import work
+from rewardsmith.studies.language import evaluation, work
+from rewardsmith.studies.language.data import training_data
+from rewardsmith.studies.language.models import make_model, trainer_settings
 from rewardsmith.studies.language.sampling import Answers
 from rewardsmith.studies.records import Run
 from rewardsmith.studies.run import compare, train
 from rewardsmith.studies.shown import read_samples
 from rewardsmith.studies.spec import read_study
 from rewardsmith.studies.study import check, plan, run_study
+from rewardsmith.testbeds.rlvr import tiny_model
 
 RIGHT = "right: {function: {call: ./words.py:starts}}\n  long"
 
@@ -158,8 +164,148 @@ def test_what_cannot_be_used_is_found_before_training(study, changes, match):
         check(read)
 
 
+@pytest.mark.parametrize(
+    ("changes", "line", "match"),
+    [
+        (
+            [
+                ("dataset: {task: ./words.py:rows}", "dataset: {task: ./words.py:without_answers}"),
+                ("held_out: 4", "held_out: {task: ./words.py:others}"),
+            ],
+            18,
+            "rewards/right: of the problems to train on: .*no column 'answer'",
+        ),
+        (
+            [("words.py:rows", "words.py:answers_of_two_kinds")],
+            2,
+            "dataset: row .* to train on, column 'answer': ",
+        ),
+    ],
+)
+def test_the_rows_to_train_on_are_tried_too(study, changes, line, match):
+    with pytest.raises(SpecError, match=match) as caught:
+        check(study(*changes))
+    assert caught.value.line == line
+
+
+def test_the_data_set_has_the_columns_of_all_rows(study):
+    made = training_data(study(), [{"prompt": "1="}, {"prompt": "2=", "answer": "2"}])
+    assert made.to_list() == [{"prompt": "1=", "answer": None}, {"prompt": "2=", "answer": "2"}]
+    rows = [{"prompt": "1=", "answer": i} for i in range(5)] + [{"prompt": "2=", "answer": "two"}]
+    with pytest.raises(SpecError, match=r"dataset: row 5 .* column 'answer': 'two' is of another"):
+        training_data(study(), [*rows, {"prompt": "3=", "answer": 3}])
+
+
+@pytest.mark.parametrize(
+    ("scope", "changes", "match"),
+    [
+        (
+            "group",
+            [("problems: 4, samples: 4", "problems: 4, samples: 6")],
+            "6 are no whole groups",
+        ),
+        ("group", [("final_samples: 4", "final_samples: 2")], "'long' .* multiple of 4"),
+        (
+            "batch",
+            [("problems: 4, samples", "problems: 1, samples")],
+            "8 .* batch, and these are 4",
+        ),
+        ("row", [("final_samples: 4", "final_samples: 2")], None),
+        ("batch", [], None),
+    ],
+)
+def test_rows_are_compared_in_groups_as_in_training(study, monkeypatch, scope, changes, match):
+    read = study(*changes)
+    build = read.reward
+
+    def reward(name, **given):
+        made = build(name, **given)
+        if name == "long":
+            made.declare(needs=("completion",), scope=scope)
+        return made
+
+    monkeypatch.setattr(read, "reward", reward)
+    if match is None:
+        check(read)
+        return
+    with pytest.raises(SpecError, match=match) as caught:
+        check(read)
+    assert caught.value.line == 14
+
+
+def asked_of(monkeypatch, study, folder, scope="row"):
+    """What each evaluation of a run samples, and how its rows are scored: nothing is generated."""
+    calls, groups = [], []
+
+    def sample(model, tokenizer, asked, **given):
+        calls.append(given)
+        made = Answers()
+        for i in (i for i in range(len(asked)) for _ in range(given["samples"])):
+            made.problem.append(i)
+            made.completion.append(str(i))
+            made.token.append([1])
+            made.logprob.append([-1.0])
+            made.entropy.append([1.0])
+            made.ended.append(True)
+        return made
+
+    def score(reward, rollouts, batches=None):
+        groups.append(sorted(rollouts.group.bincount().tolist()))
+        return evaluation.score(reward, rollouts, batches)
+
+    monkeypatch.setattr(work, "sample", sample)
+    monkeypatch.setattr(work, "score", score)
+    _, held = work.problems(study)
+    settings = work.trainer_settings(study, folder, 0)
+    reward = study.reward("long")
+    reward.declare(needs=("completion",), scope=scope)
+    folder.mkdir()
+    run = Run("long", 0, folder)
+    recorder = work._Recorder(study, run, reward, None, held, settings, {}, [])
+    for kind in ("initial", "training", "final"):
+        recorder.record(None, 0, kind)
+    return calls, groups
+
+
+def test_the_temperature_is_not_of_the_initial_model(study, monkeypatch, tmp_path):
+    read = study(("batch_size: 64", "batch_size: 64, temperature: 0.5"))
+    calls, _ = asked_of(monkeypatch, read, tmp_path / "a")
+    assert [call["temperature"] for call in calls] == [1.0, 0.5, 0.5]
+
+
+def test_initial_rows_are_whole_groups_where_rows_are_compared(study, monkeypatch, tmp_path):
+    read = study(("initial_rows: 16", "initial_rows: 21"))  # six of each of four problems
+    calls, groups = asked_of(monkeypatch, read, tmp_path / "a", "group")
+    assert [call["samples"] for call in calls] == [8, 4, 4]
+    assert {size for sizes in groups for size in sizes} == {4}
+    calls, _ = asked_of(monkeypatch, read, tmp_path / "b")
+    assert [call["samples"] for call in calls] == [6, 4, 4]
+
+
+def test_a_model_is_loaded_in_full_precision(study, tmp_path):
+    tiny_model(0, hidden=16, layers=1, heads=2).bfloat16().save_pretrained(tmp_path / "half")
+    half = ("model: ./words.py:make\n", "model: half\n")
+    assert make_model(study(half), None, [], 0).dtype == torch.float32
+    told = ("learning_rate: 0.01", "learning_rate: 0.01, model_init_kwargs: {dtype: bfloat16}")
+    assert make_model(study(half, told), None, [], 0).dtype == torch.bfloat16
+    assert trainer_settings(study(half, told), tmp_path, 0).model_init_kwargs is None
+    with pytest.raises(SpecError, match="a model that is loaded, and here a function makes it"):
+        trainer_settings(study(told), tmp_path, 0)
+
+
+def test_a_function_that_makes_a_model_finds_all_generators_seeded(study, monkeypatch):
+    read, drawn = study(), []
+    monkeypatch.setattr(
+        read, "maker", lambda key: lambda: drawn.append((random.random(), np.random.rand()))
+    )
+    for seed in (3, 3, 4):
+        make_model(read, None, [], seed)
+    assert drawn[0] == drawn[1]
+    assert not set(drawn[1]) & set(drawn[2])
+
+
 def test_a_warm_start_imitates_a_column(study, tmp_path):
-    from rewardsmith.studies.language.models import make_model, make_tokenizer
+    from rewardsmith.studies.language.models import make_tokenizer
     from rewardsmith.studies.language.problems import problems
     from rewardsmith.studies.language.sampling import sample
 

@@ -80,6 +80,22 @@ def chats():
     return [{"prompt": messages, "answer": "1"} for messages in said]
 
 
+def mixed():
+    return rows()[:3] + chats()
+
+
+def without_answers():
+    return [{"prompt": row["prompt"]} for row in rows()]
+
+
+def others():
+    return [{"prompt": f"{i}=", "answer": "1"} for i in range(4)]
+
+
+def answers_of_two_kinds():
+    return [{**row, "answer": int(row["answer"]) if i < 7 else "x"} for i, row in enumerate(rows())]
+
+
 def make_of_a_word(word):
     raise AssertionError(word)
 

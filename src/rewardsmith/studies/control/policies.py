@@ -26,7 +26,7 @@ def saved(study: ControlStudy, run: Run, policy: str) -> Any:
 
 def final_reward(study: ControlStudy, run: Run, model: Any) -> Reward:
     """A run's reward as its training left it."""
-    reward = study.reward(run.reward)
+    reward = study.reward(run.reward, seed=run.seed)
     reward.load_state_dict(torch.load(run.folder / "reward.pt", weights_only=True))
     gamma = getattr(model, "gamma", None)
     if gamma is not None:

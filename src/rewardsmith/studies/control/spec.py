@@ -93,6 +93,7 @@ class ControlStudy(Study):
     sections: ClassVar = ControlSection
     kind: ClassVar = "control"
     extra: ClassVar = 'pip install "rewardsmith[control]"'
+    unit: ClassVar = "step"
     filmed: ClassVar = True
 
     @property

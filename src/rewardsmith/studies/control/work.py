@@ -81,7 +81,7 @@ def carry_out(
     """Train a learner under one reward with one seed, and evaluate it as it goes."""
     started = time.monotonic()
     section = study.section
-    reward = study.reward(run.reward)
+    reward = study.reward(run.reward, seed=run.seed)
     seed = spread(run.seed, "training")
     env = make_reward_env(study, reward, section.env.n_envs, seed, training=True)
     model: Any = make_learner(study, env, seed)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...core.errors import ScoreError
+from ...core.joining import joined_scores
 from ...core.outcome import Status
 from ...core.reward import Reward
 from ...core.rollouts import Rollouts
@@ -22,24 +23,41 @@ SHOWN_PROBLEMS, SHOWN_SAMPLES, SHOWN_BROKEN = 6, 3, 4
 """Of an evaluation, for the report: problems, completions of each, and rows without a score."""
 
 
-def score(reward: Reward, rollouts: Rollouts) -> Scores:
-    """What a reward says of rollouts, without learning from them; its mode is left as it was."""
+def score(
+    reward: Reward, rollouts: Rollouts, batches: Sequence[Sequence[int]] | None = None
+) -> Scores:
+    """What a reward says of rollouts, without learning from them; its mode is left as it was.
+
+    Args:
+        reward: what scores.
+        rollouts: all rows.
+        batches: which rows are scored together by a reward that compares the rows of a batch; each
+            row gets its score from the first that holds it. Default: all at once.
+    """
     training = reward.training
     reward.eval()
     try:
         with torch.no_grad():
-            return reward(rollouts)
+            if reward.scope != "batch" or not batches:
+                return reward(rollouts)
+            found = joined_scores([reward(rollouts.select(list(rows))) for rows in batches])
+            at: dict[int, int] = {}
+            for i, row in enumerate(row for rows in batches for row in rows):
+                at.setdefault(row, i)
+            return found.select([at[row] for row in range(len(rollouts))])
     finally:
         reward.train(training)
 
 
-def gold_of(gold: Reward, rollouts: Rollouts) -> Floats:
-    """Gold of each row [n].
+def gold_of(
+    gold: Reward, rollouts: Rollouts, batches: Sequence[Sequence[int]] | None = None
+) -> Floats:
+    """Gold of each row [n]; see :func:`score`.
 
     Raises:
         ScoreError: gold gave no number for a row.
     """
-    scores = score(gold, rollouts)
+    scores = score(gold, rollouts, batches)
     for row in (~scores.scored).nonzero().flatten().tolist():
         part, message = scores.errors.get(row, ("", Status(int(scores.status[row])).name.lower()))
         raise ScoreError(

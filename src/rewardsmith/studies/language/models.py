@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import trl
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -58,19 +59,22 @@ def make_model(study: LanguageStudy, tokenizer: Any, rows: Sequence[Row], seed: 
         study: what names it.
         tokenizer: for a function that asks for it.
         rows: the problems to train on, likewise.
-        seed: likewise, and of torch's generators meanwhile.
+        seed: likewise, and of all generators.
 
     Raises:
         SpecError: it cannot be had.
     """
     section = study.section.learner
     random.seed(seed)
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     given = {"tokenizer": tokenizer, "problems": list(rows), "seed": seed}
     if (call := study.maker("model")) is not None:
         model = _called(study, call, given, "model")
     else:
-        model = _loaded(study, AutoModelForCausalLM, section.model, "model")
+        # In half precision AdamW loses most updates, whatever the checkpoint was saved in.
+        wanted = {"dtype": torch.float32, **(study.params().get("model_init_kwargs") or {})}
+        model = _loaded(study, AutoModelForCausalLM, section.model, "model", **wanted)
     if section.warm_start is not None:
         _warm_start(study, model, tokenizer, rows, seed)
     return model
@@ -101,6 +105,9 @@ def trainer_settings(study: LanguageStudy, folder: Path, seed: int) -> Any:
         if name not in known:
             told = f"GRPOConfig has no setting {name!r}{nearest(name, known)}"
             raise study.document.error(told, place)
+        if name == "model_init_kwargs" and study.maker("model") is not None:
+            told = "these are for a model that is loaded, and here a function makes it"
+            raise study.document.error(told, place)
     usual = {
         "bf16": torch.cuda.is_available(),
         "gradient_checkpointing": False,
@@ -116,7 +123,9 @@ def trainer_settings(study: LanguageStudy, folder: Path, seed: int) -> Any:
         "report_to": "none",
     }
     try:
-        return trl.GRPOConfig(**{**usual, **given, **fixed})
+        # The trainer is given a model, and would only say that it does not read these.
+        read = {name: value for name, value in given.items() if name != "model_init_kwargs"}
+        return trl.GRPOConfig(**{**usual, **read, **fixed})
     except (TypeError, ValueError, ImportError) as error:
         raise study.document.error(f"GRPOConfig: {error}", ("learner", "params")) from error
 
@@ -146,11 +155,11 @@ def make_lora(study: LanguageStudy) -> Any:
         raise study.document.error(f"LoraConfig: {error}", place) from error
 
 
-def _loaded(study: LanguageStudy, kind: Any, name: str, place: str) -> Any:
+def _loaded(study: LanguageStudy, kind: Any, name: str, place: str, **options: Any) -> Any:
     """What transformers loads by a name, or from a folder beside the study."""
     folder = study.document.base / name
     try:
-        return kind.from_pretrained(str(folder) if folder.is_dir() else name)
+        return kind.from_pretrained(str(folder) if folder.is_dir() else name, **options)
     except Exception as error:
         told = f"{kind.__name__} cannot load {name!r}: {type(error).__name__}: {error}"
         raise study.document.error(told, ("learner", place)) from error

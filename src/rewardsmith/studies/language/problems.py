@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...adapters.reasoning_gym.problems import rows as reasoning_gym_rows
+from ...core.catalog import nearest
 from ...core.errors import SpecError
 from .spec import LanguageStudy, ProblemSection
 
@@ -65,17 +66,28 @@ def _read(study: LanguageStudy, section: ProblemSection, place: str) -> list[Row
         found = _json_lines(study, section, place)
     else:
         found = _task(study, section, place)
+    present = list(dict.fromkeys(name for row in found for name in row))
+    for ours, theirs in section.columns.items():
+        if found and theirs not in present:
+            told = f"no row has a column {theirs!r}{nearest(theirs, present)}"
+            raise study.document.error(told, (place, "columns", ours))
     rows = [{**row, **{o: row[t] for o, t in section.columns.items() if t in row}} for row in found]
     for i, row in enumerate(rows):
         if not isinstance(row.get("prompt"), str | list):
-            present = ", ".join(row) or "none"
             told = (
-                f"row {i} has no prompt (a text, or a list of messages); its columns: {present}. "
+                f"row {i} has no prompt (a text, or a list of messages); its columns: "
+                f"{', '.join(row) or 'none'}. "
                 "Name the one that is meant: columns: {prompt: question}"
             )
             raise study.document.error(told, (place,))
     if not rows:
         raise study.document.error("there are no rows", (place,))
+    kind = str if isinstance(rows[0]["prompt"], str) else list
+    for i, row in enumerate(rows):
+        if not isinstance(row["prompt"], kind):
+            first, other = ("a text", "messages") if kind is str else ("messages", "a text")
+            told = f"the prompt of row 0 is {first}, that of row {i} is {other}: give one kind only"
+            raise study.document.error(told, (place,))
     return rows
 
 

@@ -2,21 +2,35 @@
 
 import gzip
 import json
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ...core.rollouts import Rollouts
+from ..seeds import drawn_from
 from .models import prompt_ids
 from .problems import Row
+
+_NEUTRAL = {
+    "num_beams": 1,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+}
+"""Settings of generation that change nothing; what is not set is taken from the checkpoint."""
 
 
 @dataclass
@@ -68,6 +82,18 @@ class Answers:
             seen[problem] = k + 1
         return found
 
+    def batches(self, group_size: int, size: int) -> list[list[int]]:
+        """Rows as a trainer has them side by side: whole groups, of as many problems as there are.
+
+        Args:
+            group_size: as of :meth:`groups`.
+            size: rows of a batch. The last takes from the one before it what it lacks.
+        """
+        groups = self.groups(group_size)
+        order = sorted(range(len(self)), key=lambda row: groups[row][1])
+        starts = range(0, len(order), size)
+        return [order[max(0, min(start, len(order) - size)) :][:size] for start in starts]
+
     def save(self, path: Path) -> None:
         """Write them to a file, compressed."""
         path.write_bytes(gzip.compress(json.dumps(asdict(self)).encode(), mtime=0))
@@ -89,7 +115,7 @@ def sample(
     batch_size: int,
     seed: int,
 ) -> Answers:
-    """Completions at a temperature, without top-k or top-p.
+    """Completions at a temperature; top-k, penalties and the like of a checkpoint are left out.
 
     The generators of the model's training are left as they were found, and so is its mode. The
     same arguments give the same completions.
@@ -133,20 +159,13 @@ def sample(
 @contextmanager
 def undisturbed(model: Any, seed: int) -> Iterator[None]:
     """Evaluate with generators of one's own; training finds its own, and its mode, as they were."""
-    kept = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     training = model.training
     try:
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.manual_seed(seed)
+        with drawn_from(seed), torch.no_grad():
             model.eval()
             yield
     finally:
         model.train(training)
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])
 
 
 class _Recorder(LogitsProcessor):
@@ -191,16 +210,18 @@ def _generated(
         if prompt:
             ids[i, -len(prompt) :], seen[i, -len(prompt) :] = torch.tensor(prompt), 1
     recorder = _Recorder(temperature)
-    out = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=seen.to(model.device),
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=longest,
         do_sample=True,
         temperature=temperature,
-        top_k=0,
-        top_p=1.0,
         eos_token_id=list(ends),
         pad_token_id=tokenizer.pad_token_id,
+        **_NEUTRAL,
+    )
+    out = model.generate(
+        input_ids=ids.to(model.device),
+        attention_mask=seen.to(model.device),
+        generation_config=settings,
         logits_processor=LogitsProcessorList([recorder]),
     )
     return out[:, width:], recorder

@@ -1,7 +1,6 @@
 """What the ``study.yaml`` of a study of a language model says."""
 
 import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -115,8 +114,9 @@ class EvaluationSection(Section):
     """Completions for each."""
     final_samples: PositiveInt = 8
     temperature: PositiveFloat = 1.0
-    initial_rows: PositiveInt = 7000
-    """Completions of the initial model in each run; the verdict needs 20,000 in all."""
+    """Of sampling, but for the initial model's completions, which are sampled at 1."""
+    initial_rows: PositiveInt = 8000
+    """Completions of the initial model in each run; the verdict needs 20,000 scored ones in all."""
     batch_size: PositiveInt = 256
     """How many are generated at once."""
     threshold: float | None = None
@@ -161,7 +161,8 @@ class LanguageStudy(Study):
     section: LanguageSection
     sections: ClassVar = LanguageSection
     kind: ClassVar = "language"
-    extra: ClassVar = 'pip install "rewardsmith[language,report]" "trl[peft]"'
+    extra: ClassVar = 'pip install "rewardsmith[trl]"'
+    unit: ClassVar = "row"
 
     @property
     def steps(self) -> int:
@@ -188,11 +189,6 @@ class LanguageStudy(Study):
             "timesteps": self.steps,
             "gold": str(self.section.gold),
         }
-
-    def worded(self, reason: str) -> str:
-        rows = reason.replace("step correlation", "row correlation")
-        rows = rows.replace("evaluation.initial_steps", "evaluation.initial_rows")
-        return re.sub(r"([\d,]+) steps\b", r"\1 rows", rows)
 
     def gold(self) -> Reward:
         """The gold measure, as a reward.
@@ -272,7 +268,7 @@ class LanguageStudy(Study):
         return {
             "dataset": self._source(section.dataset, "dataset"),
             "held_out": self._source(section.held_out, "held_out"),
-            "learner": section.learner.model_dump(exclude={"executor", "timeout"}),
+            "learner": section.learner.model_dump(exclude={"executor"}),
             "evaluation": section.evaluation.model_dump(exclude={"threshold"}),
             "gold": fingerprint(self.gold()),
             "reward": fingerprint(self.reward(name)),

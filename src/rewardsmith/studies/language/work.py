@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import transformers
-from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 
 from ...adapters.scorer import execution
@@ -19,9 +18,11 @@ from ...adapters.trackers import BestEffort
 from ...core.errors import MissingColumn, RewardsmithError, ScoreError
 from ...core.execution import Execution, Inline, using
 from ...core.reward import Reward
+from ...core.rollouts import Rollouts
 from ...learners.grpo import GRPOTrainer
 from ..records import Run
 from ..seeds import spread
+from .data import training_data
 from .evaluation import account, gold_of, score, shown
 from .models import check_model, make_lora, make_model, make_tokenizer, trainer_settings
 from .problems import Row, problems
@@ -49,18 +50,21 @@ def check(study: LanguageStudy) -> None:
         check_model(study)
         make_lora(study)
         settings = trainer_settings(study, Path("unused"), 0)
+    training_data(study, rows)
     _check_enough(study, rows, settings)
-    tried = _tried(tokenizer, held)
-    rollouts = tried.rollouts(held, len(tried))
+    judged, trained = (_tried(tokenizer, side) for side in (held, rows))
     with using(Execution(Inline())):
-        _try(study, study.gold(), rollouts, ("gold",))
+        _try(study, study.gold(), judged, ("gold",))
         for name in study.section.rewards:
-            _try(study, study.reward(name), rollouts, ("rewards", name))
+            reward, place = study.reward(name), ("rewards", name)
+            _try(study, reward, judged, place)
+            _try(study, reward, trained, place, "of the problems to train on: ")
+    _check_compared(study, held, settings)
 
 
-def _tried(tokenizer: Any, held: Sequence[Row]) -> Answers:
+def _tried(tokenizer: Any, problems: Sequence[Row]) -> Rollouts:
     """Nothing, and a digit, in answer to the first problem: what any reward can be asked about."""
-    chat = not isinstance(held[0]["prompt"], str)
+    chat = not isinstance(problems[0]["prompt"], str)
     made = Answers()
     for text in ("", "0"):
         ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
@@ -70,10 +74,12 @@ def _tried(tokenizer: Any, held: Sequence[Row]) -> Answers:
         made.logprob.append([-1.0] * len(ids))
         made.entropy.append([1.0] * len(ids))
         made.ended.append(True)
-    return made
+    return made.rollouts(problems, len(made))
 
 
-def _try(study: LanguageStudy, reward: Reward, rollouts: Any, place: tuple[str, ...]) -> None:
+def _try(
+    study: LanguageStudy, reward: Reward, rollouts: Rollouts, place: tuple[str, ...], of: str = ""
+) -> None:
     """Score rollouts; that all of them break says that the reward does."""
     if reward.scope == "dataset":
         told = "this reward compares every row with the whole data set, which no trainer has"
@@ -81,15 +87,15 @@ def _try(study: LanguageStudy, reward: Reward, rollouts: Any, place: tuple[str, 
     try:
         scores = score(reward, rollouts)
     except MissingColumn as error:
-        raise study.document.error(str(error), place) from error
+        raise study.document.error(f"{of}{error}", place) from error
     except RewardsmithError:
         raise
     except Exception as error:
-        told = f"the first rows failed: {type(error).__name__}: {error}"
+        told = f"{of}the first rows failed: {type(error).__name__}: {error}"
         raise study.document.error(told, place) from error
     if len(scores.errors) == len(rollouts):
         part, message = scores.errors[0]
-        told = f"the first rows failed: {f'{part}: ' if part else ''}{message}"
+        told = f"{of}the first rows failed: {f'{part}: ' if part else ''}{message}"
         raise study.document.error(told, place)
 
 
@@ -104,16 +110,43 @@ def _check_enough(study: LanguageStudy, rows: Sequence[Row], settings: Any) -> N
         raise study.document.error(told, ("dataset",))
 
 
+def _check_compared(study: LanguageStudy, held: Sequence[Row], settings: Any) -> None:
+    """See that rewards that compare rows are measured on groups and batches as they train on."""
+    section, size = study.section.evaluation, settings.num_generations
+    named = [("gold", study.gold()), *((n, study.reward(n)) for n in study.section.rewards)]
+    comparing = [(name, made.scope) for name, made in named if made.scope != "row"]
+    for setting in ("samples", "final_samples") if comparing else ():
+        place, samples = ("evaluation", setting), getattr(section, setting)
+        if samples % size:
+            told = (
+                f"{comparing[0][0]!r} compares the {size} completions of a group "
+                f"(num_generations), and {samples} are no whole groups: write a multiple of {size}"
+            )
+            raise study.document.error(told, place)
+        rows = samples * len(held[: section.problems])
+        batches = [name for name, scope in comparing if scope == "batch"]
+        if batches and rows < settings.generation_batch_size:
+            told = (
+                f"{batches[0]!r} compares the {settings.generation_batch_size} completions of a "
+                f"batch, and these are {rows}: write more, or raise evaluation.problems"
+            )
+            raise study.document.error(told, place)
+
+
 def earned(study: LanguageStudy, run: Run, source: Run, policy: str) -> float:
     """The mean of what a model wrote at a run's start or end, under another run's final reward."""
-    reward = study.reward(run.reward)
+    reward = study.reward(run.reward, seed=run.seed)
     reward.load_state_dict(torch.load(run.folder / "reward.pt", weights_only=True))
     answers = Answers.load(source.folder / (INITIAL if policy == "initial" else FINAL))
     _, held = problems(study)
     with _quiet():
         settings = trainer_settings(study, run.folder, 0)
     with using(_execution(study, reward)):
-        scores = score(reward, answers.rollouts(held, settings.num_generations))
+        scores = score(
+            reward,
+            answers.rollouts(held, settings.num_generations),
+            answers.batches(settings.num_generations, settings.generation_batch_size),
+        )
     if not bool(scores.scored.any()):
         raise ScoreError("none of the completions has a score")
     return float(scores.total()[scores.scored].double().mean())
@@ -136,7 +169,7 @@ def _carried_out(
 ) -> dict[str, Any]:
     started = time.monotonic()
     rows, held = problems(study)
-    reward = study.reward(run.reward)
+    reward = study.reward(run.reward, seed=run.seed)
     settings = trainer_settings(study, run.folder / "trainer", spread(run.seed, "training"))
     tokenizer = make_tokenizer(study)
     # The same for all rewards: they start from one model.
@@ -146,7 +179,7 @@ def _carried_out(
             model,
             reward,
             args=settings,
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=training_data(study, rows),
             processing_class=tokenizer,
             peft_config=make_lora(study),
             **study.recipe(),
@@ -203,8 +236,12 @@ class _Recorder:
     def record(self, model: Any, steps: int, kind: str) -> None:
         section = self.study.section.evaluation
         asked = self.held[: section.problems]
+        size = self.settings.num_generations
+        initial = max(section.samples, -(-section.initial_rows // len(asked)))
+        if any(reward.scope != "row" for reward in (self.reward, self.gold)):
+            initial = -(-initial // size) * size  # whole groups; the others are, by `check`
         samples = {
-            "initial": max(section.samples, -(-section.initial_rows // len(asked))),
+            "initial": initial,
             "training": section.samples,
             "final": section.final_samples,
         }[kind]
@@ -214,12 +251,15 @@ class _Recorder:
             asked,
             samples=samples,
             longest=self.settings.max_completion_length,
-            temperature=section.temperature,
+            # The verdict rests on what the initial model itself says.
+            temperature=1.0 if kind == "initial" else section.temperature,
             batch_size=section.batch_size,
             seed=spread(self.run.seed, "evaluation"),
         )
-        rollouts = answers.rollouts(asked, self.settings.num_generations)
-        scores, gold = score(self.reward, rollouts), gold_of(self.gold, rollouts)
+        rollouts = answers.rollouts(asked, size)
+        batches = answers.batches(size, self.settings.generation_batch_size)
+        scores = score(self.reward, rollouts, batches)
+        gold = gold_of(self.gold, rollouts, batches)
         k = min(section.samples, section.final_samples)
         found = account(answers, self.reward, scores, gold, k=k)
         place = {"reward": self.run.reward, "seed": self.run.seed, "steps": steps, "kind": kind}
