@@ -9,8 +9,8 @@ is the domain that ends worst, which such shares are to lift.
 The bed: the tiny RLVR bed with four domains (addition, reversal, running parity, addition modulo
 97), and its warm start, which is shared by all arms of a seed. To train on there are 640, 320, 160
 and 80 problems of the four. Which domain has how many moves on by one with each seed; four seeds
-are a round, so that the fifth has the sizes of the first, and the domain that is largest in both has
-somewhat more than the others. Held-out problems are as many of each.
+are a round, so that the fifth has the sizes of the first, and the domain that is largest in both
+has somewhat more than the others. Held-out problems are as many of each.
 
 The arms differ in the sampler of prompts, and generate as many tokens:
 
