@@ -179,5 +179,5 @@ def test_rollouts_without_groups_are_refused():
 def test_a_child_that_generates_is_refused():
     child = Shuffled()
     child.generates = True
-    with pytest.raises(ValueError, match="shuffled generates answers itself"):
+    with pytest.raises(ValueError, match="shuffled makes answers itself"):
         FilteredSampler(child)
