@@ -43,8 +43,7 @@ from typing import Any
 import numpy as np
 from reproductions import length_bias
 from reproductions.effects import compare, raised
-from reproductions.rlvr import Arm, Budget, columns, last, logged, over_the_run, run
-from reproductions.runner import Key, Reproduction, Runs
+from reproductions.rlvr import Arm, Budget, columns, comparison, last, logged, over_the_run, run
 
 import rewardsmith as rs
 from rewardsmith.testbeds.rlvr.bed import Bed
@@ -158,34 +157,13 @@ def judge(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     }
 
 
-# --- the record -----------------------------------------------------------------------------------
-
-
-def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
-    """Every run."""
-    return [{"arm": arm, "seed": seed, "settings": settings} for seed in seeds for arm in ARMS]
-
-
-def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
-    """What the record tells."""
-    return judge(runs.by_arm(ARMS))
-
-
-def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
-    """What is spent."""
-    return {"tokens_per_run": settings.budget.tokens, "runs": len(keys(settings, seeds))}
-
-
-REPRODUCTION = Reproduction(
+REPRODUCTION = comparison(
+    ARMS,
+    judge,
     id="dapo",
     method="dapo",
     claim=CLAIM,
     unproved=UNPROVED,
     settings=Settings(),
-    seeds=range(5),
-    keys=keys,
     train=train,
-    judge=results,
-    budget=budget,
-    packages=("transformers", "trl"),
 )

@@ -40,12 +40,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reproductions.effects import by_seed, compare, mean_curve
-from reproductions.rlvr import Arm, Budget, columns, last, run
-from reproductions.runner import Key, Reproduction, Runs
+from reproductions.rlvr import Arm, Budget, columns, comparison, last, run
 
 from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.rlvr.bed import Bed
-from rewardsmith.testbeds.rlvr.tasks import FILLER, Row, Task
+from rewardsmith.testbeds.rlvr.fillers import FILLER
+from rewardsmith.testbeds.rlvr.tasks import Row, Task
 
 ARMS = {
     "grpo": Arm(("grpo", {}), ("ppo", {"aggregation": "seq-mean-token-mean"})),
@@ -186,34 +186,13 @@ def about(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-# --- the record -----------------------------------------------------------------------------------
-
-
-def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
-    """Every run."""
-    return [{"arm": arm, "seed": seed, "settings": settings} for seed in seeds for arm in ARMS]
-
-
-def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
-    """What the record tells."""
-    return judge(runs.by_arm(list(ARMS)))
-
-
-def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
-    """What is spent."""
-    return {"tokens_per_run": settings.budget.tokens, "runs": len(keys(settings, seeds))}
-
-
-REPRODUCTION = Reproduction(
+REPRODUCTION = comparison(
+    ARMS,
+    judge,
     id="length_bias",
     method="dr_grpo",
     claim=CLAIM,
     unproved=UNPROVED,
     settings=Settings(),
-    seeds=range(5),
-    keys=keys,
     train=train,
-    judge=results,
-    budget=budget,
-    packages=("transformers", "trl"),
 )

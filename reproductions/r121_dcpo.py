@@ -42,8 +42,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reproductions.effects import all_of, by_seed, compare, raised, spread
-from reproductions.rlvr import Arm, Budget, columns, last, logged, over_the_run, run
-from reproductions.runner import Key, Reproduction, Runs
+from reproductions.rlvr import Arm, Budget, columns, comparison, last, logged, over_the_run, run
 
 from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.rlvr.bed import Bed
@@ -146,35 +145,14 @@ def nonzero(runs: Sequence[Mapping[str, Any]]) -> list[float]:
     return [round(1.0 - zero, 6) for zero in logged(runs, "zero_advantage")]
 
 
-# --- the record -----------------------------------------------------------------------------------
-
-
-def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
-    """Every run."""
-    return [{"arm": arm, "seed": seed, "settings": settings} for seed in seeds for arm in ARMS]
-
-
-def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
-    """What the record tells."""
-    return judge(runs.by_arm(list(ARMS)))
-
-
-def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
-    """What is spent."""
-    return {"tokens_per_run": settings.budget.tokens, "runs": len(keys(settings, seeds))}
-
-
-REPRODUCTION = Reproduction(
+REPRODUCTION = comparison(
+    ARMS,
+    judge,
     id="121",
     method="dcpo",
     paper="2509.02333",
     claim=CLAIM,
     unproved=UNPROVED,
     settings=Settings(),
-    seeds=range(5),
-    keys=keys,
     train=train,
-    judge=results,
-    budget=budget,
-    packages=("transformers", "trl"),
 )

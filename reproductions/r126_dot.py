@@ -3,12 +3,14 @@
     python -m reproductions 126
 
 The claim: where every answer of a group is correct, cutting those that are far longer than the
-others, and scoring them again, shortens answers to easy problems at no loss on hard ones.
+others, and scoring them again, with DOT's sampler and its loss, shortens answers to easy problems
+at no loss on hard ones.
 
-The task, `thinking`: answers like `.....#27`, fillers, a marker and the answer; easy problems
-(four digits to copy) and hard ones (addition modulo 97) by turns. Demonstrations have 4
-fillers in the mean, at most 24 and, one in fifty, 18 or more. Hard ones are right with probability
-(min(n, 3) + 1) / 4 after n fillers, easy ones always: thinking pays on hard problems only.
+The task, `thinking`: answers like `.....#124`, fillers, a marker and the answer; easy problems
+(four digits to copy) and hard ones (sums of two numbers of two digits) by turns. Demonstrations
+have 4 fillers in the mean, at most 24 and, one in fifty, 18 or more. Hard ones are right with
+probability (min(n, 3) + 1) / 4 after n fillers, easy ones always: thinking pays on hard problems
+only.
 
 The policy. A Llama of 89,000 weights, warm-started on such demonstrations until a fifth of its
 answers are right or more, and a tenth of those to hard problems. All arms of a seed share the warm
@@ -38,6 +40,9 @@ The claim is refuted if a part is, supported if all are, else inconclusive. It i
 `dot` cut fewer than one answer in a thousand; and where the upper end of pass@1 of `dot` minus
 `grpo` on easy problems is below -0.05: answers were then given up, and not shortened.
 
+The hard problems were first to be sums modulo 97: a warm start took seven minutes, and they were
+made easier before anything was run.
+
 Recorded without a say in the verdict: the same of the linear penalty, length on hard problems, and
 every arm's curve.
 """
@@ -48,13 +53,12 @@ from typing import Any
 
 import numpy as np
 from reproductions.effects import all_of, by_seed, compare, judged, mean_curve, spread
-from reproductions.rlvr import Arm, Budget, columns, last, logged, run
-from reproductions.runner import Key, Reproduction, Runs
+from reproductions.rlvr import Arm, Budget, columns, comparison, last, logged, run
 
 import rewardsmith as rs
 from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.rlvr.bed import Bed
-from rewardsmith.testbeds.rlvr.tasks import behind_marker
+from rewardsmith.testbeds.rlvr.fillers import behind_marker
 
 ARMS = ("grpo", "linear", "dot")
 LEVELS = ("easy", "hard")
@@ -62,8 +66,8 @@ SHORTER = 0.5
 EQUAL = 0.05
 CUT = 0.001
 CLAIM = (
-    "Where every answer of a group is correct, cutting those that are far longer than the others "
-    "shortens answers to easy problems at no loss on hard ones."
+    "Where every answer of a group is correct, cutting those that are far longer than the others, "
+    "with DOT's sampler and its loss, shortens answers to easy problems at no loss on hard ones."
 )
 UNPROVED = [
     "Anything about reasoning: extra tokens are fillers, whose worth comes from demonstrations.",
@@ -111,7 +115,7 @@ def arm_of(name: str, settings: Settings, longest: int) -> Arm:
         return Arm(config=config)
     if name == "linear":
         return Arm(reward=penalized(settings.penalty, longest), config=config)
-    check = {"function": {"call": "rewardsmith.testbeds.rlvr.tasks:behind_marker"}}
+    check = {"function": {"call": "rewardsmith.testbeds.rlvr.fillers:behind_marker"}}
     cut = {"success": check, "deviations": settings.deviations, "margin": settings.margin}
     return Arm(
         loss=("kl_cov", {"share": settings.share, "coefficient": 1.0}),
@@ -199,35 +203,14 @@ def about(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-# --- the record -----------------------------------------------------------------------------------
-
-
-def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
-    """Every run."""
-    return [{"arm": arm, "seed": seed, "settings": settings} for seed in seeds for arm in ARMS]
-
-
-def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
-    """What the record tells."""
-    return judge(runs.by_arm(ARMS))
-
-
-def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
-    """What is spent."""
-    return {"tokens_per_run": settings.budget.tokens, "runs": len(keys(settings, seeds))}
-
-
-REPRODUCTION = Reproduction(
+REPRODUCTION = comparison(
+    ARMS,
+    judge,
     id="126",
     method="dot",
     paper="2601.03969",
     claim=CLAIM,
     unproved=UNPROVED,
     settings=Settings(),
-    seeds=range(5),
-    keys=keys,
     train=train,
-    judge=results,
-    budget=budget,
-    packages=("transformers", "trl"),
 )

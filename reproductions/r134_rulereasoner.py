@@ -42,8 +42,7 @@ from typing import Any
 
 import numpy as np
 from reproductions.effects import all_of, by_seed, compare, judged
-from reproductions.rlvr import Arm, Budget, run
-from reproductions.runner import Key, Reproduction, Runs
+from reproductions.rlvr import Arm, Budget, comparison, run
 
 from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.rlvr.bed import Bed
@@ -175,35 +174,14 @@ def unfit(values: Mapping[str, Mapping[str, Sequence[float]]]) -> str | None:
     return None
 
 
-# --- the record -----------------------------------------------------------------------------------
-
-
-def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
-    """Every run."""
-    return [{"arm": arm, "seed": seed, "settings": settings} for seed in seeds for arm in ARMS]
-
-
-def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
-    """What the record tells."""
-    return judge(runs.by_arm(ARMS))
-
-
-def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
-    """What is spent."""
-    return {"tokens_per_run": settings.budget.tokens, "runs": len(keys(settings, seeds))}
-
-
-REPRODUCTION = Reproduction(
+REPRODUCTION = comparison(
+    ARMS,
+    judge,
     id="134",
     method="rulereasoner",
     paper="2506.08672",
     claim=CLAIM,
     unproved=UNPROVED,
     settings=Settings(),
-    seeds=range(5),
-    keys=keys,
     train=train,
-    judge=results,
-    budget=budget,
-    packages=("transformers", "trl"),
 )

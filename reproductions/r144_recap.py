@@ -52,8 +52,7 @@ from typing import Any
 
 import numpy as np
 from reproductions.effects import all_of, by_seed, compare, mean_curve
-from reproductions.rlvr import Arm, Budget, run
-from reproductions.runner import Key, Reproduction, Runs
+from reproductions.rlvr import Arm, Budget, comparison, run
 
 from rewardsmith.policy.weights.convergence import ConvergenceWeights
 from rewardsmith.testbeds import rlvr
@@ -305,35 +304,14 @@ def unfit(values: Mapping[str, Mapping[str, Sequence[float]]]) -> str | None:
     return None
 
 
-# --- the record -----------------------------------------------------------------------------------
-
-
-def keys(settings: Settings, seeds: Sequence[int]) -> list[Key]:
-    """Every run."""
-    return [{"arm": arm, "seed": seed, "settings": settings} for seed in seeds for arm in ARMS]
-
-
-def results(runs: Runs, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
-    """What the record tells."""
-    return judge(runs.by_arm(ARMS))
-
-
-def budget(settings: Settings, seeds: Sequence[int]) -> dict[str, int]:
-    """What is spent; demonstrations are not generated and not counted."""
-    return {"tokens_per_run": settings.budget.tokens, "runs": len(keys(settings, seeds))}
-
-
-REPRODUCTION = Reproduction(
+REPRODUCTION = comparison(
+    ARMS,
+    judge,
     id="144",
     method="recap",
     paper="2510.21978",
     claim=CLAIM,
     unproved=UNPROVED,
     settings=Settings(),
-    seeds=range(5),
-    keys=keys,
     train=train,
-    judge=results,
-    budget=budget,
-    packages=("transformers", "trl"),
 )

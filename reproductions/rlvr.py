@@ -3,13 +3,14 @@
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from reproductions.effects import by_seed, shown
+from reproductions.runner import Key, Reproduction, Runs
 
 import rewardsmith as rs
 from rewardsmith.testbeds import rlvr
@@ -46,6 +47,33 @@ class Budget:
     """Held-out problems."""
     samples: int = 8
     """Answers to each."""
+
+
+def comparison(
+    arms: Iterable[str],
+    judge: Callable[[Mapping[str, Sequence[Any]]], Mapping[str, Any]],
+    **told: Any,
+) -> Reproduction:
+    """A reproduction with one run of each arm on each of five seeds, all for as many tokens.
+
+    Args:
+        arms: their names, in the order of the record.
+        judge: the runs of each arm, by seed -> what the record tells of them.
+        **told: the other fields; the settings have a ``budget``, a :class:`Budget`.
+    """
+    names = list(arms)
+
+    def keys(settings: Any, seeds: Sequence[int]) -> list[Key]:
+        return [{"arm": arm, "seed": seed, "settings": settings} for seed in seeds for arm in names]
+
+    def results(runs: Runs, settings: Any, seeds: Sequence[int]) -> Mapping[str, Any]:
+        return judge(runs.by_arm(names))
+
+    def budget(settings: Any, seeds: Sequence[int]) -> dict[str, int]:
+        return {"tokens_per_run": settings.budget.tokens, "runs": len(names) * len(seeds)}
+
+    fixed = {"keys": keys, "judge": results, "budget": budget}
+    return Reproduction(seeds=range(5), packages=("transformers", "trl"), **fixed, **told)
 
 
 def run(

@@ -56,7 +56,7 @@ class _Listener:
     """Shows records as they come; runs that were done before count as whole."""
 
     def __init__(self, study: Study, console: Console, done: int) -> None:
-        evaluations = 2 + (study.steps - 1) // study.every
+        evaluations = 2 + (study.steps - 1) // study.section.evaluation.every
         self.console = console
         self.bar = Progress(
             TextColumn("{task.description:<28}"),

@@ -47,15 +47,23 @@ class Batch:
 
 def without_copies(batch: Batch) -> Batch:
     """The batch with rows that it has had already abstained: they fill it, and weigh nothing."""
-    seen: set[int] = set()
-    copies = []
-    for row, place in enumerate(batch.places.tolist()):
-        if place in seen:
-            copies.append(row)
-        seen.add(place)
-    if not copies:
+    copies = torch.ones(len(batch.places), dtype=torch.bool)
+    copies[once(batch.places)[0]] = False
+    if not bool(copies.any()):
         return batch
-    return replace(batch, scores=_abstained(batch.scores, torch.tensor(copies)))
+    return replace(batch, scores=_abstained(batch.scores, copies.nonzero().flatten()))
+
+
+def once(places: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " n"]]:
+    """Rows whose place comes for the first time [M], and of each row [N] which of those it is."""
+    first: dict[int, int] = {}
+    rows, back = list[int](), list[int]()
+    for row, place in enumerate(places.tolist()):
+        if place not in first:
+            first[place] = len(rows)
+            rows.append(row)
+        back.append(first[place])
+    return torch.tensor(rows), torch.tensor(back)
 
 
 def _abstained(scores: Scores, rows: Int64[Tensor, " k"]) -> Scores:

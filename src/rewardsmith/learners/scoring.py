@@ -1,25 +1,24 @@
 """A reward in a trainer's hands: where its rows run, on which rank, and what is logged of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from ..adapters.scorer import numbers
-from ..adapters.telling import Reason
+from ..adapters.trl.evaluation import reasons
 from ..adapters.trl.logs import metrics, table, tally
-from ..core.errors import ScoreError
+from ..adapters.trl.ranks import Ranks as Together
 from ..core.execution import Execution, current, using
 from ..core.joining import joined_scores
 from ..core.learning import learn
-from ..core.outcome import Status
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Missing, Scores
-from ..ops.ranks import Ranks, gathered, rank_of
-from .generations import Batch, own_rows, without_copies
+from ..ops.ranks import Ranks, rank_of
+from .generations import Batch, once, own_rows, without_copies
 
 T = TypeVar("T")
 
@@ -53,9 +52,8 @@ class Scoring:
                 scores = self.reward(rollouts)
             elif self.reward.scope == "row":
                 own = torch.arange(len(rollouts))[own_rows(rollouts, ranks)]
-                scores = joined_scores(
-                    told_by_all(lambda: self.reward(rollouts.select(own)), ranks)
-                )
+                work = partial(self.reward, rollouts.select(own))
+                scores = joined_scores(Together.here().share(work, lambda made: made)[1])
             else:
                 scores = told_by_first(lambda: self.reward(rollouts), ranks)
         return scores.resolve(self.missing, rollouts)
@@ -68,7 +66,7 @@ class Scoring:
         """
         if not self.reward.learns:
             return batch, {}
-        rows, back = _once(batch.places)
+        rows, back = once(batch.places)
 
         def work() -> tuple[Scores, dict[str, float], Any]:
             with using(current() or self.execution):
@@ -82,51 +80,15 @@ class Scoring:
         return without_copies(replace(batch, scores=scores)), told
 
 
-def told_by_all(work: Callable[[], T], ranks: Ranks) -> list[T]:
-    """What the work gives on each rank.
-
-    Raises:
-        ScoreError: it failed on another rank. On the rank itself, its own error.
-    """
-    if ranks is None:
-        return [work()]
-    found: list[T] = []
-    error, message = None, ""
-    try:
-        found = [work()]
-    except Exception as caught:  # noqa: BLE001 - raised below, once the others have heard
-        error, message = caught, f"{type(caught).__name__}: {caught}"
-    told = gathered((found, message), ranks)
-    if error is not None:
-        raise error
-    for rank, (_, failure) in enumerate(told):
-        if failure:
-            raise ScoreError(f"rank {rank} of {len(told)}: {failure}")
-    return [one for part, _ in told for one in part]
-
-
 def told_by_first(work: Callable[[], T], ranks: Ranks) -> T:
     """What the work gives on the first rank, where alone it is done.
 
     Raises:
-        ScoreError: as :func:`told_by_all`.
+        ScoreError: it failed on another rank. On the rank itself, its own error.
     """
     here = rank_of(ranks) == 0
-    return next(
-        one for one in told_by_all(lambda: work() if here else None, ranks) if one is not None
-    )
-
-
-def _once(places: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows whose place comes for the first time, and of each row which of those it is."""
-    first: dict[int, int] = {}
-    rows, back = list[int](), list[int]()
-    for row, place in enumerate(places.tolist()):
-        if place not in first:
-            first[place] = len(rows)
-            rows.append(row)
-        back.append(first[place])
-    return torch.tensor(rows), torch.tensor(back)
+    _, sent = Together.here().share(lambda: work() if here else None, lambda made: made)
+    return next(made for made in sent if made is not None)
 
 
 def told_of(scores: Scores, own: slice) -> tuple[dict[str, float], dict[str, list[Any]]]:
@@ -137,13 +99,4 @@ def told_of(scores: Scores, own: slice) -> tuple[dict[str, float], dict[str, lis
     columns = numbers(scores)
     means = {name: mean for name, mean in metrics([tally(columns)]).items() if mean == mean}
     here = {name: values[own] for name, values in columns.items()}
-    return means, table(here, _reasons(scores, own))
-
-
-def _reasons(scores: Scores, own: slice) -> Mapping[int, Reason]:
-    found = {}
-    for row in range(own.start, own.stop):
-        status = Status(int(scores.status[row]))
-        if status is not Status.SCORED:
-            found[row - own.start] = Reason(status, *scores.errors.get(row, ("", "")))
-    return found
+    return means, table(here, dict(reasons(scores, own)))

@@ -5,9 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ..adapters.trackers import BestEffort, check_tracker
 from ..audit.hacking import MINIMUM_STEPS
@@ -27,9 +34,47 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
 
+class LearnerSection(Section):
+    """Who learns, and for how long."""
+
+    algorithm: str
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments; ``module:Name`` or ``./file.py:Name`` stands for what it names."""
+
+
+class EvaluationSection(Section):
+    """When policies are evaluated."""
+
+    every: PositiveInt
+    """Steps of the learner between two evaluations."""
+    threshold: float | None = None
+    """The gold for which ``steps to threshold`` is told."""
+
+
+class GoldSection(Section):
+    """What really counts; the learner never sees it."""
+
+    kind: str
+    call: str | None = None
+    """With ``function``: the reference."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        for kind, key in {"function": "call", **self.keys}.items():
+            if (self.kind == kind) != (getattr(self, key) is not None):
+                raise ValueError(f"gold of kind {kind!r} needs `{key}`, and only it takes one")
+        return self
+
+    keys: ClassVar[Mapping[str, str]] = {}
+    """Further kinds, and the key that each needs."""
+
+
 class StudySection(Section):
     """A whole ``study.yaml``: the keys of every study."""
 
+    learner: LearnerSection
+    evaluation: EvaluationSection
+    gold: GoldSection
     seeds: PositiveInt = 5
     reference: str | None = None
     """The reward that others are judged against; default: the first."""
@@ -118,16 +163,6 @@ class Study:
         raise NotImplementedError
 
     @property
-    def every(self) -> int:
-        """Steps between two evaluations."""
-        raise NotImplementedError
-
-    @property
-    def threshold(self) -> float | None:
-        """The gold for which ``steps to threshold`` is told."""
-        raise NotImplementedError
-
-    @property
     def judged(self) -> tuple[str, int]:
         """The setting that says how much of the initial policy each run plays, and its value."""
         raise NotImplementedError
@@ -142,7 +177,13 @@ class Study:
 
     def gold_function(self) -> Callable[..., Any] | None:
         """The gold measure, where it is a function."""
-        raise NotImplementedError
+        call = self.section.gold.call
+        return None if call is None else self.resolve(call, ("gold", "call"))
+
+    def params(self) -> dict[str, Any]:
+        """The learner's further arguments, with what their references name."""
+        found: dict[str, Any] = self.named(self.section.learner.params, ("learner", "params"))
+        return found
 
     def reward(self, name: str, *, seed: int | None = None) -> Reward:
         """A fresh reward by its name; a run's seed decides the weights that it draws."""

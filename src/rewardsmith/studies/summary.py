@@ -37,7 +37,7 @@ def summarize(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
         **study.told(),
         "seeds": section.seeds,
         "reference": study.reference,
-        "threshold": study.threshold,
+        "threshold": study.section.evaluation.threshold,
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": seen[0]["versions"] if seen else {},
         "rewards": {
@@ -78,7 +78,7 @@ def _result(
         "gold_iqm": float(interquartile_mean(gold)),
         "gold_ci": [low, high],
         **_verdict(study, mine, finals[study.reference]),
-        "steps_to_threshold": _threshold(study.threshold, mine),
+        "steps_to_threshold": _threshold(study.section.evaluation.threshold, mine),
     }
 
 

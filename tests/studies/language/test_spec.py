@@ -18,7 +18,7 @@ def test_reads_and_pickles(study):
     assert isinstance(read, LanguageStudy)
     assert read.reference == "right"
     assert read.steps == 4
-    assert read.every == 2
+    assert read.section.evaluation.every == 2
     assert read.gold_function().__name__ == "starts"
     assert read.told()["dataset"] == "./words.py:rows"
     assert read.section.evaluation.temperature == 1.0

@@ -7,21 +7,19 @@ from hypothesis import strategies as st
 
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.spec import loads
+from rewardsmith.testbeds.rlvr.expressions import countdown, reaches
+from rewardsmith.testbeds.rlvr.fillers import behind_marker, thinking
 from rewardsmith.testbeds.rlvr.model import CHARACTERS
 from rewardsmith.testbeds.rlvr.tasks import (
     Task,
     addition,
-    behind_marker,
     copying,
-    countdown,
     exact,
     four_domains,
     mixed,
     modular_addition,
     parity,
-    reaches,
     reversal,
-    thinking,
 )
 
 TASKS = [
@@ -211,17 +209,17 @@ def test_domains_take_turns_with_as_many_rows_each() -> None:
 @pytest.mark.parametrize(
     ("name", "columns", "right"),
     [
-        ("exact", {"completion": ["27", "28"], "answer": ["27", "27"]}, [1, 0]),
-        ("behind_marker", {"completion": ["..#27", "27"], "answer": ["27", "27"]}, [1, 0]),
+        ("tasks:exact", {"completion": ["27", "28"], "answer": ["27", "27"]}, [1, 0]),
+        ("fillers:behind_marker", {"completion": ["..#27", "27"], "answer": ["27", "27"]}, [1, 0]),
         (
-            "reaches",
+            "expressions:reaches",
             {"completion": ["2+3", "6"], "answer": ["5", "6"], "numbers": ["2 3", "2 3"]},
             [1, 0],
         ),
     ],
 )
 def test_a_spec_names_the_rewards(name: str, columns: dict[str, list[str]], right: list) -> None:
-    reward = loads(f"reward: {{function: {{call: 'rewardsmith.testbeds.rlvr.tasks:{name}'}}}}")
+    reward = loads(f"reward: {{function: {{call: 'rewardsmith.testbeds.rlvr.{name}'}}}}")
     said = columns.pop("completion")
     scores = reward(Rollouts.from_text(["?"] * 2, said, **columns))
     assert scores.values.tolist() == right

@@ -113,7 +113,7 @@ class Evaluation:
             return _Found({name: [] for name in ("", *self.factors)})
         scores = self.scorer(part.rows, part.group)
         columns = {name: values[part.own] for name, values in numbers(scores).items()}
-        troubles = dict(_troubles(scores, part.own))
+        troubles = dict(reasons(scores, part.own))
         return _Found(self._values(scores, part.own), columns, troubles)
 
     def _values(self, scores: Scores, own: slice) -> dict[str, Values]:
@@ -138,7 +138,7 @@ class Evaluation:
         return values
 
 
-def _troubles(scores: Scores, own: slice) -> Iterator[tuple[int, Reason]]:
+def reasons(scores: Scores, own: slice) -> Iterator[tuple[int, Reason]]:
     """Row -> why it has no score."""
     for row, code in enumerate(scores.status[own].tolist()):
         if code != Status.SCORED:

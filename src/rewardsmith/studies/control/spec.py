@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from ...core.fingerprint import fingerprint
 from ...core.reference import source_hash
+from .. import shared
 from ..shared import Section, Study, StudySection, callables
 
 
@@ -23,18 +24,16 @@ class EnvSection(Section):
     """How many environments one learner steps."""
 
 
-class LearnerSection(Section):
+class LearnerSection(shared.LearnerSection):
     """Who learns, and for how long."""
 
     algorithm: str
     """A class of Stable-Baselines3 or sb3-contrib, or ``module:Class`` with their interface."""
     policy: str = "MlpPolicy"
     timesteps: PositiveInt
-    params: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments; ``module:Name`` or ``./file.py:Name`` stands for what it names."""
 
 
-class EvaluationSection(Section):
+class EvaluationSection(shared.EvaluationSection):
     """When policies are evaluated, and on how many episodes."""
 
     every: PositiveInt
@@ -43,13 +42,11 @@ class EvaluationSection(Section):
     final_episodes: PositiveInt = 100
     deterministic: bool = False
     """Whether policies are evaluated by their most likely action; the initial one never is."""
-    threshold: float | None = None
-    """The gold return for which ``steps to threshold`` is told."""
     initial_steps: PositiveInt = 5000
     """Steps of the initial policy that each run plays; the verdict needs 20,000 in all."""
 
 
-class GoldSection(Section):
+class GoldSection(shared.GoldSection):
     """What really counts; the learner never sees it."""
 
     kind: Literal["return", "info", "terminated", "function"]
@@ -60,13 +57,7 @@ class GoldSection(Section):
     call: str | None = None
     """With ``function``: the reference; it gets step columns by argument name, returns [n]."""
 
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> "GoldSection":
-        if (self.kind == "info") != (self.key is not None):
-            raise ValueError("gold of kind 'info' needs `key`, and only it takes one")
-        if (self.kind == "function") != (self.call is not None):
-            raise ValueError("gold of kind 'function' needs `call`, and only it takes one")
-        return self
+    keys: ClassVar = {"info": "key"}
 
     def __str__(self) -> str:
         return {
@@ -101,14 +92,6 @@ class ControlStudy(Study):
         return self.section.learner.timesteps
 
     @property
-    def every(self) -> int:
-        return self.section.evaluation.every
-
-    @property
-    def threshold(self) -> float | None:
-        return self.section.evaluation.threshold
-
-    @property
     def judged(self) -> tuple[str, int]:
         return "evaluation.initial_steps", self.section.evaluation.initial_steps
 
@@ -135,15 +118,6 @@ class ControlStudy(Study):
             else:
                 raise self.document.error("a wrapper is one name, or one {name: arguments}", place)
         return made
-
-    def params(self) -> dict[str, Any]:
-        """The algorithm's further arguments, with what their references name."""
-        found: dict[str, Any] = self.named(self.section.learner.params, ("learner", "params"))
-        return found
-
-    def gold_function(self) -> Callable[..., Any] | None:
-        call = self.section.gold.call
-        return None if call is None else self.resolve(call, ("gold", "call"))
 
     def algorithm(self) -> Any:
         """The learner's class, where it is named by reference; None for a known name."""

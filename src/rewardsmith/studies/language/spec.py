@@ -11,6 +11,7 @@ from ...core.fingerprint import fingerprint
 from ...core.node import Node
 from ...core.reference import source_hash
 from ...core.reward import Reward
+from .. import shared
 from ..shared import Section, Study, StudySection, callables, is_reference
 
 RECIPE = ("advantage", "loss", "sampler", "relabel")
@@ -78,7 +79,7 @@ class WarmStartSection(Section):
     learning_rate: PositiveFloat = 1e-3
 
 
-class LearnerSection(Section):
+class LearnerSection(shared.LearnerSection):
     """Who learns, and for how long."""
 
     algorithm: Literal["GRPO"] = "GRPO"
@@ -91,8 +92,6 @@ class LearnerSection(Section):
     """Arguments of ``peft.LoraConfig``; without it all weights are trained."""
     steps: PositiveInt
     """Updates of the weights."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """Of ``trl.GRPOConfig``."""
     advantage: str | dict[str, Any] | None = None
     loss: str | dict[str, Any] | None = None
     sampler: str | dict[str, Any] | None = None
@@ -103,7 +102,7 @@ class LearnerSection(Section):
     """Seconds that a row may take in a process."""
 
 
-class EvaluationSection(Section):
+class EvaluationSection(shared.EvaluationSection):
     """When the model is evaluated, and on how many completions of held-out problems."""
 
     every: PositiveInt
@@ -119,11 +118,9 @@ class EvaluationSection(Section):
     """Completions of the initial model in each run; the verdict needs 20,000 scored ones in all."""
     batch_size: PositiveInt = 256
     """How many are generated at once."""
-    threshold: float | None = None
-    """The gold for which ``steps to threshold`` is told."""
 
 
-class GoldSection(Section):
+class GoldSection(shared.GoldSection):
     """What really counts, for a completion of a held-out problem; the learner never sees it."""
 
     kind: Literal["function", "reward"]
@@ -132,13 +129,7 @@ class GoldSection(Section):
     reward: dict[str, Any] | None = None
     """With ``reward``: a node."""
 
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> "GoldSection":
-        if (self.kind == "function") != (self.call is not None):
-            raise ValueError("gold of kind 'function' needs `call`, and only it takes one")
-        if (self.kind == "reward") != (self.reward is not None):
-            raise ValueError("gold of kind 'reward' needs `reward`, and only it takes one")
-        return self
+    keys: ClassVar = {"reward": "reward"}
 
     def __str__(self) -> str:
         what = self.call or next(iter(self.reward or ()), "")
@@ -169,14 +160,6 @@ class LanguageStudy(Study):
         return self.section.learner.steps
 
     @property
-    def every(self) -> int:
-        return self.section.evaluation.every
-
-    @property
-    def threshold(self) -> float | None:
-        return self.section.evaluation.threshold
-
-    @property
     def judged(self) -> tuple[str, int]:
         return "evaluation.initial_rows", self.section.evaluation.initial_rows
 
@@ -203,10 +186,6 @@ class LanguageStudy(Study):
         self.gold_function()
         return self.build({"function": {"call": section.call}}, ("gold",))
 
-    def gold_function(self) -> Callable[..., Any] | None:
-        call = self.section.gold.call
-        return None if call is None else self.resolve(call, ("gold", "call"))
-
     def recipe(self) -> dict[str, Any]:
         """The learner's estimator, loss, sampler and relabelling, fresh, where they are given.
 
@@ -221,11 +200,6 @@ class LanguageStudy(Study):
             for key, data in given.items()
             if data is not None
         }
-
-    def params(self) -> dict[str, Any]:
-        """The trainer's further arguments, with what their references name."""
-        found: dict[str, Any] = self.named(self.section.learner.params, ("learner", "params"))
-        return found
 
     def lora(self) -> dict[str, Any] | None:
         """The arguments of LoRA, if it is wanted."""

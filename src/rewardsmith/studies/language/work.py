@@ -285,7 +285,10 @@ class _Evaluations(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         study = self.recorder.study
-        if state.global_step % study.every == 0 and state.global_step < study.steps:
+        if (
+            state.global_step % study.section.evaluation.every == 0
+            and state.global_step < study.steps
+        ):
             self.recorder.record(self.trainer.model, state.global_step, "training")
 
     def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:

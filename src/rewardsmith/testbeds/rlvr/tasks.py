@@ -10,21 +10,15 @@ The rewards are plain functions of columns, so a spec names them::
     reward: {function: {call: "rewardsmith.testbeds.rlvr.tasks:exact"}}
 """
 
-import ast
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from itertools import permutations, product
+from itertools import product
 from typing import Literal, TypeAlias
 
 Row: TypeAlias = dict[str, str]
 Split: TypeAlias = Literal["train", "held_out"]
-
-FILLER = "."
-"""What a thinking answer may hold before its marker."""
-MARKER = "#"
-"""What the final answer stands behind in a thinking task."""
 
 
 @dataclass(frozen=True)
@@ -85,69 +79,6 @@ class Task:
 def exact(completion: str, answer: str) -> float:
     """1 where the completion is the answer, character for character."""
     return float(completion == answer)
-
-
-def behind_marker(completion: str, answer: str) -> float:
-    """1 where the completion is any number of fillers, the marker, and then the answer."""
-    before, marker, said = completion.partition(MARKER)
-    return float(bool(marker) and said == answer and not before.strip(FILLER))
-
-
-_LONGEST_EXPRESSION = 64
-
-
-def reaches(completion: str, answer: str, numbers: str) -> float:
-    """1 where the completion is an expression that uses each number once and gives the answer.
-
-    Integers, ``+ - * /`` and brackets; every quotient has to be whole. Leading zeros are allowed.
-
-    Args:
-        completion: such as ``12+07-03``.
-        answer: the number to reach, in digits.
-        numbers: those to use, separated by spaces.
-    """
-    used: list[int] = []
-    try:
-        value = _value(_parsed(completion), used)
-    except _NoExpressionError:
-        return 0.0
-    given = sorted(int(number) for number in numbers.split())
-    return float(sorted(used) == given and value == int(answer))
-
-
-class _NoExpressionError(Exception):
-    """The text is no expression of integers."""
-
-
-def _parsed(text: str) -> ast.expr:
-    allowed = set("0123456789+-*/()")
-    if not text or len(text) > _LONGEST_EXPRESSION or not allowed.issuperset(text):
-        raise _NoExpressionError
-    digits = "".join(c if c.isdigit() else f" {c} " for c in text).split()
-    plain = "".join(str(int(word)) if word.isdigit() else word for word in digits)
-    try:
-        return ast.parse(plain, mode="eval").body
-    except SyntaxError:
-        raise _NoExpressionError from None
-
-
-def _value(node: ast.expr, used: list[int]) -> int:
-    match node:
-        case ast.Constant(value=int(number)):
-            used.append(number)
-            return number
-        case ast.BinOp(left=left, op=operation, right=right):
-            a, b = _value(left, used), _value(right, used)
-            match operation:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.Div() if b and a % b == 0:
-                    return a // b
-    raise _NoExpressionError
 
 
 def modular_addition(modulus: int = 97, held_out: float = 0.2, seed: int = 0) -> Task:
@@ -246,78 +177,6 @@ def _strings(
     return _exact_task(f"{name}_{length}", rows, held_out, seed, length + 1)
 
 
-def countdown(train: int = 4000, held_out: int = 500, largest: int = 20, seed: int = 0) -> Task:
-    """``03 07 12|16=`` is answered by ``12+07-03``, or another expression that gives 16.
-
-    Three different numbers from 1 to ``largest`` and a number from 1 to 99 that ``+ - *`` reach
-    from them without brackets. A demonstration is one such expression, drawn evenly.
-
-    Args:
-        train: how many problems to train on.
-        held_out: how many others to measure on.
-        largest: at most 20.
-        seed: of the problems and the split.
-
-    Raises:
-        ValueError: ``largest`` outside [4, 20], or more problems than there are.
-    """
-    if not 4 <= largest <= 20:
-        raise ValueError(f"countdown: largest is {largest}, it must be within 4 and 20")
-    rows = []
-    for a in range(1, largest + 1):
-        for b in range(a + 1, largest + 1):
-            for c in range(b + 1, largest + 1):
-                targets = {value for value, _ in _expressions((a, b, c)) if 1 <= value <= 99}
-                rows += [_countdown_row((a, b, c), target) for target in sorted(targets)]
-    if min(train, held_out) < 1 or train + held_out > len(rows):
-        raise ValueError(
-            f"countdown: {train} problems to train on and {held_out} held out, "
-            f"there are {len(rows)}: ask for at least one of each, and fewer in all"
-        )
-    random.Random(seed).shuffle(rows)
-    return Task(
-        f"countdown_{largest}_{train}_{held_out}_{seed}",
-        reaches,
-        tuple(rows[:train]),
-        tuple(rows[train : train + held_out]),
-        _expression,
-        9,
-    )
-
-
-def _countdown_row(numbers: tuple[int, ...], target: int) -> Row:
-    given = " ".join(f"{number:02}" for number in numbers)
-    return {
-        "prompt": f"{given}|{target:02}=",
-        "answer": str(target),
-        "numbers": given,
-        "task": f"countdown:{given}|{target}",
-    }
-
-
-def _expressions(numbers: tuple[int, ...]) -> list[tuple[int, str]]:
-    """The value and the text of each expression of three numbers without brackets."""
-    found = []
-    for a, b, c in permutations(numbers):
-        for first, second in product("+-*", repeat=2):
-            if second == "*" and first != "*":
-                value = _apply(a, first, b * c)
-            else:
-                value = _apply(_apply(a, first, b), second, c)
-            found.append((value, f"{a:02}{first}{b:02}{second}{c:02}"))
-    return found
-
-
-def _apply(a: int, sign: str, b: int) -> int:
-    return a + b if sign == "+" else a - b if sign == "-" else a * b
-
-
-def _expression(row: Row, rng: random.Random) -> str:
-    numbers = tuple(int(number) for number in row["numbers"].split())
-    target = int(row["answer"])
-    return rng.choice([text for value, text in _expressions(numbers) if value == target])
-
-
 def mixed(domains: dict[str, Task], name: str = "mixed") -> Task:
     """Several tasks in one, each row with its ``domain``.
 
@@ -359,60 +218,6 @@ def four_domains(seed: int = 0) -> Task:
         },
         "four_domains",
     )
-
-
-def thinking(most: int = 24, enough: int = 3, seed: int = 0) -> Task:
-    """Answers like ``.....#27``: fillers, the marker, the answer; problems easy and hard by turns.
-
-    Easy is to copy four digits, hard is addition modulo 97. In demonstrations another
-    filler follows with a probability of 4 in 5, up to ``most``: 4 in the mean, and now and then a
-    far longer one. Easy ones are all right. A hard one with n fillers is right with probability
-    ``(min(n, enough) + 1) / (enough + 1)`` and else off by 1 to 9. So a warm-started policy is
-    right more often on hard problems where it thinks longer, and on easy ones length buys nothing.
-    This worth of the filler comes from the demonstrations: it is not shown that the model computes
-    in it.
-
-    Args:
-        most: the longest demonstrated filler.
-        enough: the filler from which on more of it buys nothing.
-        seed: of the splits.
-
-    Raises:
-        ValueError: ``enough`` is below 1, or ``most`` below it.
-    """
-    if not 1 <= enough <= most:
-        raise ValueError(
-            f"thinking: most is {most} and enough {enough}, they must be at least 1, "
-            "and most no less than enough"
-        )
-    easy, hard = copying(seed=seed), modular_addition(seed=seed)
-    task = mixed({"easy": easy, "hard": hard}, f"thinking_{most}_{enough}")
-    train, held_out = (
-        tuple({**row, "level": row["domain"]} for row in rows)
-        for rows in (task.train, task.held_out)
-    )
-    longest = most + task.longest + 1
-    return Task(task.name, behind_marker, train, held_out, _Thinker(most, enough), longest)
-
-
-_GOING_ON = 0.8
-"""How likely another filler is."""
-
-
-@dataclass(frozen=True)
-class _Thinker:
-    most: int
-    enough: int
-
-    def __call__(self, row: Row, rng: random.Random) -> str:
-        n = 0
-        while n < self.most and rng.random() < _GOING_ON:
-            n += 1
-        answer = row["answer"]
-        right = (min(n, self.enough) + 1) / (self.enough + 1)
-        if row["level"] == "hard" and rng.random() >= right:
-            answer = f"{(int(answer) + rng.choice((-1, 1)) * rng.randint(1, 9)) % 97:02}"
-        return FILLER * n + MARKER + answer
 
 
 def _exact_task(
