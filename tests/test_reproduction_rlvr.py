@@ -14,6 +14,7 @@ from reproductions.rlvr import (
     Arm,
     Budget,
     columns,
+    comparison,
     gained,
     last,
     logged,
@@ -186,18 +187,17 @@ def test_the_bed_is_alive_where_plain_grpo_gains_ten_points(
     assert beyond == pytest.approx(0.9 - sum(ends) / 3, abs=1e-6)
 
 
-def test_a_record_of_the_table_on_a_tiny_budget(
-    no_warm_start: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_of_the_table_on_a_tiny_budget(no_warm_start: None, tmp_path: Path) -> None:
     settings = estimators_and_losses.Settings(bed=BED, budget=Budget(tokens=40, points=1, rows=4))
     names = ("grpo + ppo", "dcpo_advantage + dcpo")
-    few = {name: estimators_and_losses.ARMS[name] for name in names}
-    monkeypatch.setattr(estimators_and_losses, "ARMS", few)
-    of = estimators_and_losses.REPRODUCTION
+    whole = estimators_and_losses.REPRODUCTION
+    same = ("id", "method", "claim", "unproved", "settings", "train")
+    told = {name: getattr(whole, name) for name in same}
+    of = comparison(names, estimators_and_losses.judge, **told)
     record = reproduce(of, tmp_path / "record.json", settings, range(2))
     check(of, record)
     assert record["verdict"] == "refuted"
-    assert set(record["arms"]) == set(few)
+    assert set(record["arms"]) == set(names)
     assert {"gain", "pass@1", "pass@8", "entropy", "clipped", "zero_advantage", "length"} <= set(
         record["arms"]["dcpo_advantage + dcpo"]
     )
