@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 2
+# One more than two cores: some tests only wait.
+JOBS ?= 3
 TORCH ?= 2.13.0
 RUNS ?= runs
 # More arguments for pytest, such as ARGS="-k potential".

@@ -3,19 +3,28 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from rewardsmith.cli import main; main()"]
+from rewardsmith.cli import main
 
 
-def command(*arguments):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """The command line, in this process."""
+
+    def run(*arguments):
+        words = ["rewardsmith", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return CompletedProcess(words, ended.value.code or 0, *capsys.readouterr())
+
+    return run
 
 
-def test_methods_lists_the_catalog():
+def test_methods_lists_the_catalog(command):
     done = command("methods")
     assert done.returncode == 0
     assert "potential_shaping" in done.stdout
@@ -29,10 +38,12 @@ def test_methods_lists_the_catalog():
 
 
 def test_version():
-    assert command("--version").stdout == f"rewardsmith {metadata.version('rewardsmith')}\n"
+    program = [sys.executable, "-c", "from rewardsmith.cli import main; main()", "--version"]
+    said = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    assert said == f"rewardsmith {metadata.version('rewardsmith')}\n"
 
 
-def test_methods_with_a_name_tells_how_to_call_it():
+def test_methods_with_a_name_tells_how_to_call_it(command):
     done = command("methods", "rloo")
     assert done.returncode == 0
     head, _, rest = done.stdout.partition("\n")
@@ -46,21 +57,21 @@ def test_methods_with_a_name_tells_how_to_call_it():
     assert "did you mean 'rloo'" in done.stderr
 
 
-def test_unknown_kind():
+def test_unknown_kind(command):
     done = command("methods", "--kind", "signl")
     assert done.returncode == 2
     assert "did you mean 'signal'" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["study.yaml", "study_8x8.yaml"])
-def test_spec_check_reads_the_examples(name):
+def test_spec_check_reads_the_examples(command, name):
     path = Path(__file__).parents[2] / "examples" / "door_key" / name
     done = command("spec", "check", path)
     assert done.returncode == 0, done.stderr
     assert "potential_shaping(potential=key_then_door)" in done.stdout
 
 
-def test_spec_check_tries_what_a_study_would_do(tmp_path):
+def test_spec_check_tries_what_a_study_would_do(command, tmp_path):
     study = """
 env: {id: CartPole-v1}
 learner: {algorithm: PPO, timesteps: 256}
@@ -84,7 +95,7 @@ rewards: {sparse: {env_reward: {}}}
     assert "with the key 'reward', this has 'rewards'" in done.stderr
 
 
-def test_spec_check_reads_a_reward(tmp_path):
+def test_spec_check_reads_a_reward(command, tmp_path):
     path = tmp_path / "reward.yaml"
     path.write_text("reward: {scale: {of: {env_reward: {}}, by: 2}}\n")
     done = command("spec", "check", path)
@@ -98,6 +109,6 @@ def test_spec_check_reads_a_reward(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_spec_schema_is_json():
+def test_spec_schema_is_json(command):
     schema = json.loads(command("spec", "schema").stdout)
     assert "weighted_sum" in schema["$defs"]["node"]["properties"]

@@ -791,10 +791,10 @@ def test_returns_numbers_that_collide(shape: str, item: str, honest: int) -> Non
             items = items[:n]
             break
     answer = f"[{shape % ','.join(items)}, null]".encode()
-    began = time.monotonic()
+    began = time.process_time()
     with suppress(NotPlainError):
         decode(answer)
-    assert time.monotonic() - began < 1.5
+    assert time.process_time() - began < 3.0
 
 
 def test_returns_what_is_not_a_number() -> None:

@@ -166,6 +166,6 @@ def test_a_broken_reference_is_an_error(gold: Any, message: str) -> None:
     ],
 )
 def test_time_is_linear_in_the_completion(completion: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     grade(completion, GOLD)
-    assert time.perf_counter() - began < 3.0
+    assert time.process_time() - began < 3.0

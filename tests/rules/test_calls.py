@@ -155,6 +155,6 @@ def test_nulls_of_a_table_are_nothing() -> None:
     ],
 )
 def test_time_is_linear(completion: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert score(completion, length=512.0) == -3.0
-    assert time.perf_counter() - began < 3.0
+    assert time.process_time() - began < 3.0

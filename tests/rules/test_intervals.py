@@ -129,7 +129,7 @@ def test_one_era_at_either_end_is_meant_for_both(
     "text", ["1" * 2_000_000, "1 " * 1_000_000, "A D " * 500_000, "- b.c" * 500_000]
 )
 def test_time_is_linear(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ValueError, match="is not one or two years"):
         read_interval(text)
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0

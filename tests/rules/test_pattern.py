@@ -56,13 +56,13 @@ def test_the_same_as_re_where_both_can(text: str) -> None:
 
 
 def test_no_pattern_takes_long() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert value(grade("a" * 100_000 + "!", pattern="(a+)+$")) == 0.0
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     # To find every match of this takes the square of the length, however each is looked for.
     assert value(grade("a" * 1_000_000, pattern="a.*b|a", mode="count", most=3)) == 1.0
     assert value(grade("\ud800" * 1_000_000, pattern="(a|b)+$")) == 0.0
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,6 @@ def test_short_texts_are_composed_as_unicode_says(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a" + "\u0301\u0316" * 1_000_000, "\ud800\u0301" * 500_000])
 def test_runs_of_marks_take_linear_time(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert value(keywords(text, words=["caf\u00e9"])) == 0.0
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0

@@ -132,13 +132,13 @@ def test_unique_items_and_patterns_are_the_standards(value: Any) -> None:
 
 
 def test_nothing_takes_long() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert score(json.dumps("a" * 100_000 + "!"), {"pattern": "(a+)+$"}) == 0.0
     many = "[" + ",".join(f'{{"a": {i}}}' for i in range(100_000)) + "]"
     assert score(many, {"uniqueItems": True}) == 1.0
     assert score(many, {"items": {"type": "string"}}) == 0.0
     assert score("[" * 200_000, TREE) == 0.0
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_the_deepest_json_is_validated() -> None:

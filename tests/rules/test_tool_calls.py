@@ -431,9 +431,9 @@ def test_schedules_by_hand() -> None:
 )
 @pytest.mark.parametrize("matching", ["greedy", "optimal"])
 def test_time_is_linear_in_the_completion(completion: str, matching: Any) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     score(completion, [*GOLD, *GOLD], matching=matching, length=512.0)
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0
 
 
 @given(st.text() | st.text(alphabet='<>/tool_callthink{}[]":,\n\x00\ud800 '))

@@ -47,7 +47,7 @@ def test_without_a_display_mujoco_is_not_asked(trained, monkeypatch):
 
 def test_the_median_run_is_filmed_and_no_other(write, tmp_path):
     path, out = write(("seeds: 2", "seeds: 3")), tmp_path / "out"
-    run_study(read_study(path), out, workers=2)
+    run_study(read_study(path), out, workers=1)
     for name in ("sparse", "count"):
         runs = [run for run in plan(read_study(path), out) if run.reward == name]
         golds = {run.seed: run.records()[-1]["gold"] for run in runs}
