@@ -280,17 +280,18 @@ def cached(said, part):
     return int(rows[-1][1]), int(rows[-1][3])
 
 
-def test_editing_a_function_invalidates_its_cache_and_renaming_does_not(work):
+def test_editing_a_function_invalidates_its_cache_and_renaming_does_not(work, score):
+    def arguments(n):
+        return "reward.yaml", "data.jsonl", "--out", f"{n}.parquet", "--cache", "cache"
+
     def scored(n):
-        out = f"{n}.parquet"
-        ended = run(
-            "reward.yaml", "data.jsonl", "--out", out, "--cache", "cache", "--executor", "inline"
-        )
+        """By a process that has not read the functions before."""
+        ended = run(*arguments(n), "--executor", "inline")
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
-    assert cached(scored(0), "words") == (3, 0)
-    assert cached(scored(1), "words") == (0, 3)
+    assert cached(score(*arguments(0))[1], "words") == (3, 0)
+    assert cached(score(*arguments(1))[1], "words") == (0, 3)
     functions, spec = Path("functions.py"), Path("reward.yaml")
     functions.write_text(FUNCTIONS.replace("def words", "# renamed\ndef tokens"))
     spec.write_text(REWARD.replace("functions.py:words", "functions.py:tokens"))

@@ -24,6 +24,7 @@ from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping
 
 pytestmark = pytest.mark.filterwarnings(laws.TYPE_CHECKS)
+SCHEMA = schema()
 CASES = [(name, i) for name, trees in laws.ACTING.items() for i in range(len(trees))]
 
 
@@ -195,12 +196,12 @@ def accepts(node: object, where: object, whole: dict[str, object]) -> bool:
 @settings(max_examples=15)
 def test_the_schema_accepts_what_is_written(reward: Reward) -> None:
     data = yaml.safe_load(dumps(reward))
-    assert accepts(data, schema(), schema())
+    assert accepts(data, SCHEMA, SCHEMA)
     try:
         import jsonschema
     except ImportError:
         return
-    jsonschema.validate(data, schema())
+    jsonschema.validate(data, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_the_schema_accepts_what_is_written(reward: Reward) -> None:
     ],
 )
 def test_the_schema_refuses_what_load_refuses(text: str) -> None:
-    assert not accepts(yaml.safe_load(text), schema(), schema())
+    assert not accepts(yaml.safe_load(text), SCHEMA, SCHEMA)
     with pytest.raises(SpecError):
         loads(text)
 
