@@ -54,15 +54,18 @@ def main(rank: int, world: int, port: int, out: Path, kind: str) -> None:
             noise = torch.rand(len(values)) if kind == "noisy" else torch.zeros(len(values))
             return Scores.outcome(torch.tensor(values) + noise)
 
-    reward = digits if kind in ("plain", "odd") else Shared()
-    sampler = {"fixed": Shuffled, "noisy": Shuffled, "plain": Shuffled, "odd": Odd}[kind]()
+    reward = digits if kind in ("plain", "odd", "filled") else Shared()
+    sampler = Odd() if kind in ("odd", "filled") else Shuffled()
+    # One group of three cannot be cut for two ranks: another one only fills the round.
+    rows, size = (12, 3) if kind == "filled" else (24, 4)
     made = trainer(
         out / kind / str(rank),
         reward,
         advantage=estimator("grpo"),
         loss=objective("dapo"),
         sampler=sampler,
-        per_device_train_batch_size=24 // world,
+        per_device_train_batch_size=rows // world,
+        num_generations=size,
         gradient_accumulation_steps=2,
         max_steps=2,
         optim="sgd",

@@ -133,15 +133,16 @@ def test_every_estimator_and_loss_of_the_catalog_trains(tmp_path: Path) -> None:
     assert len(losses) >= 12
     rows = data(task=[str(i) for i in range(len(SUMS))], role=["a", "b"] * (len(SUMS) // 2))
     parts = rs.WeightedSum(parts={"a": digits, "b": nothing}, weights={"a": 1.0, "b": 1.0})
-    for i in range(max(len(names), len(losses))):
-        name, loss = names[i % len(names)], losses[i % len(losses)]
+    pairs = [(name, "ppo") for name in names] + [("grpo", loss) for loss in losses]
+    for i, (name, loss) in enumerate(pairs):
         made = trainer(
             tmp_path / str(i),
             parts,
             train_dataset=rows,
             advantage=estimator(name),
             loss=objective(loss, **options.get(loss, {})),
-            max_steps=2,
+            # In the first batch an estimator may see no difference that counts for it.
+            max_steps=2 if loss == "ppo" else 1,
         )
         before = weights(made.model).clone()
         made.train()

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+import trl
+from peft import LoraConfig
 from tests.learners.grpo_trainers import SUMS, data, digits, logged, trainer, weights
 from tests.learners.test_grpo_samplers import hinted, seen_batches
 
@@ -13,6 +15,8 @@ from rewardsmith import samplers
 from rewardsmith.core.bases import Relabel
 from rewardsmith.core.errors import ScoreError
 from rewardsmith.core.rollouts import Rollouts
+from rewardsmith.learners.checks import refuse_images
+from rewardsmith.learners.generations import rollouts_of
 from rewardsmith.policy.estimator import estimator
 from rewardsmith.policy.objective import objective
 
@@ -158,6 +162,24 @@ def test_a_relabelling_may_change_columns_and_what_the_policy_chose(tmp_path: Pa
     assert bool(seen[0]["tool_mask"][:, 1].any())
 
 
+def test_of_tokens_that_were_changed_the_generator_told_no_log_probability(tmp_path: Path) -> None:
+    def rollouts(answers: list[list[int]]) -> Rollouts:
+        prompts, texts = ["a"] * 4, [""] * 4
+        return rollouts_of([{}] * 4, prompts, texts, answers, None, {}, 4, None)
+
+    answers = [[3, 4, 5], [3, 4, 5], [3, 4, 5], [3, 4, 1]]
+    # As it was; another token in the middle; cut and ended; made longer.
+    changed = [[3, 4, 5], [3, 9, 5], [3, 1, 0], [3, 4, 7]]
+    told = rollouts(changed)
+    told.mask[2, 2] = False
+    made: list[Any] = [[], answers, None, ["x"] * 4, [[-0.5, -0.6, -0.7] for _ in answers]]
+    trainer(tmp_path)._adopt(made, rollouts(answers), told)
+    nan = torch.nan
+    expected = [[-0.5, -0.6, -0.7], [-0.5, nan, nan], [-0.5, nan], [-0.5, -0.6, nan]]
+    for found, wanted in zip(made[4], expected, strict=True):
+        torch.testing.assert_close(torch.tensor(found), torch.tensor(wanted), equal_nan=True)
+
+
 def test_a_relabelling_that_moves_rows_is_refused(tmp_path: Path) -> None:
     class Reversed(Relabel):
         def forward(self, rollouts: Rollouts) -> Rollouts:
@@ -181,10 +203,12 @@ def praised(prompt: str, completion: str) -> float:
     return 1.0 if "hint" in prompt else 0.1 * (completion[:1] in "0123456789")
 
 
+@pytest.mark.parametrize("adapter", [False, True])
 @pytest.mark.parametrize("context", ["original", "hint"])
 def test_log_probabilities_of_a_retry_are_under_the_prompt_that_it_trains_under(
-    tmp_path: Path, context: Any
+    tmp_path: Path, context: Any, adapter: bool
 ) -> None:
+    lora = LoraConfig(target_modules=["q_proj"]) if adapter else None
     made = trainer(
         tmp_path,
         praised,
@@ -193,20 +217,38 @@ def test_log_probabilities_of_a_retry_are_under_the_prompt_that_it_trains_under(
         num_iterations=2,
         beta=0.1,
         max_steps=1,
+        peft_config=lora,
     )
     batches = seen_batches(made)
     made.train()
+    assert (made.ref_model is None) == adapter
     out = batches[0].output
     assert bool(out["replaced"].any())
     ids = torch.cat([out["prompt_ids"], out["completion_ids"]], dim=1)
     seen = torch.cat([out["prompt_mask"], out["completion_mask"]], dim=1)
     width = out["completion_ids"].shape[1]
-    with torch.no_grad():
-        again, _, _ = made._get_per_token_logps_and_entropies(made.ref_model, ids, seen, width)
+    with torch.no_grad(), made._reference() as reference:
+        again, _, _ = made._get_per_token_logps_and_entropies(reference, ids, seen, width)
     mask = out["completion_mask"].bool()
     torch.testing.assert_close(out["ref_per_token_logps"][mask], again[mask], atol=1e-4, rtol=0.0)
     # Nothing was learned yet when the batch was made.
     torch.testing.assert_close(out["old_per_token_logps"][mask], again[mask], atol=1e-4, rtol=0.0)
+
+
+def test_a_retry_beside_relabelled_answers_is_the_policys_own(tmp_path: Path) -> None:
+    made = trainer(
+        tmp_path,
+        praised,
+        relabel=Answered(),
+        sampler=samplers.GuidedRetry(context="hint", prompter=hinted),
+        max_steps=1,
+    )
+    batches = seen_batches(made)
+    made.train()
+    out = batches[0].output
+    replaced = out["replaced"]
+    assert 0 < int(replaced.sum()) < len(replaced)
+    assert out["tool_mask"][:, 0].bool().tolist() == replaced.tolist()
 
 
 def test_curves_are_of_first_attempts(tmp_path: Path) -> None:
@@ -244,3 +286,23 @@ def test_a_checkpoint_of_another_layout_says_what_is_lost(tmp_path: Path) -> Non
     other = trainer(tmp_path, num_iterations=3, max_steps=2)
     with pytest.warns(UserWarning, match="what is left of it is not trained on"):
         other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+def test_a_checkpoint_has_its_own_state_before_the_one_before_it_may_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    made = trainer(tmp_path, save_strategy="steps", save_steps=1, max_steps=1)
+    monkeypatch.setattr(trl.GRPOTrainer, "_save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        made.train()
+    assert (tmp_path / "checkpoint-1" / "rewardsmith_0.pt").is_file()
+
+
+def test_columns_by_token_are_refused_beside_images() -> None:
+    with pytest.raises(ValueError, match="'image', and entropy would be computed from the text"):
+        refuse_images(["entropy"], {"prompt": "", "image": None})
+    refuse_images([], {"prompt": "", "image": None})
+    refuse_images(["entropy"], {"prompt": ""})

@@ -34,10 +34,13 @@ def run(folder: Path, kind: str, world: int = 2) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "odd", "noisy"])
+@pytest.mark.parametrize("kind", ["plain", "odd", "noisy", "filled"])
 def test_ranks_share_a_batch_and_agree(tmp_path: Path, kind: str) -> None:
-    """Also where a sampler's choice moves rows between ranks (``odd``), or a reward has chance."""
-    told = run(tmp_path, kind)
+    """Also where a sampler's choice moves rows between ranks (``odd``), or a reward has chance.
+
+    ``filled``: one group of three answers cannot be cut for two ranks.
+    """
+    told, size = run(tmp_path, kind), 3 if kind == "filled" else 4
     for name in ("taken", "tokens"):
         assert told[0][name] == told[1][name]
     for one, other in zip(told[0]["seen"], told[1]["seen"], strict=True):
@@ -46,7 +49,7 @@ def test_ranks_share_a_batch_and_agree(tmp_path: Path, kind: str) -> None:
         assert one["prompts"] + other["prompts"] == one["whole"][0]
         assert one["texts"] + other["texts"] == one["whole"][1]
         assert one["tokens"] == one["own_tokens"] + other["own_tokens"]
-        rewards = np.array(one["rewards"]).reshape(-1, 4)
+        rewards = np.array(one["rewards"]).reshape(-1, size)
         deviation = rewards.std(axis=1, ddof=1, keepdims=True)
         want = (rewards - rewards.mean(axis=1, keepdims=True)) / (deviation + 1e-6)
         np.testing.assert_allclose(one["advantages"] + other["advantages"], want.ravel(), atol=1e-5)

@@ -67,7 +67,8 @@ def dies(env_reward):
     return env_reward
 """
     )
-    done = command("study", path, "--out", tmp_path / "out")
+    # With one worker the other run needs the one that takes the place of the dead.
+    done = command("study", path, "--out", tmp_path / "out", "--workers", "1")
     assert done.returncode == 1
     assert "sparse, seed 0: its process died (exit code 9)" in done.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -97,7 +98,7 @@ def test_missing_column_is_found_before_training(write, tmp_path):
 def kill_once(path, out, after):
     """Start a study and SIGKILL only the parent: after some seconds, or at the first record."""
     with subprocess.Popen(
-        [*COMMAND, "study", str(path), "--out", str(out), "--workers", "1"],
+        [*COMMAND, "study", str(path), "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as child:
@@ -118,7 +119,7 @@ def check_resumes(path, tmp_path, delays):
         kill_once(path, out, after)
         runs = plan(read_study(path), out)
         assert after is not None or any(run.records() and not run.done for run in runs)
-    run_study(read_study(path), out, workers=1)
+    assert command("study", path, "--out", out).returncode == 0
     assert records_of(path, out) == records_of(path, undisturbed)
     first, second = (json.loads((o / "summary.json").read_text()) for o in (out, undisturbed))
     assert first["rewards"] == second["rewards"]

@@ -20,10 +20,12 @@ class Checkpointing(Descending):
     advantage: Estimator
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        # First: what follows may delete the checkpoint before, and send this one to the hub.
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(self.own_state(), folder / STATE.format(rank=self.accelerator.process_index))
+        self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
 
     def own_state(self) -> dict[str, Any]:
         """What TRL's checkpoint does not hold, of this process."""
@@ -43,6 +45,7 @@ class Checkpointing(Descending):
         return {
             "processes": self.accelerator.num_processes,
             "steps_per_generation": self.args.steps_per_generation,
+            "gradient_accumulation_steps": self.args.gradient_accumulation_steps,
             "num_iterations": self.num_iterations,
             "per_device_train_batch_size": self.args.per_device_train_batch_size,
             "num_generations": self.num_generations,

@@ -1,6 +1,6 @@
 """What can be known to be wrong before a trainer generates anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from typing import Any
 
@@ -195,6 +195,21 @@ def check_columns(
         for name in sorted(names - {"group"}):
             if name.partition(".")[0] not in there:
                 raise MissingColumn(name, needed_by=reader, present=sorted(there))
+
+
+def refuse_images(by_token: Sequence[str], row: Mapping[str, Any]) -> None:
+    """ValueError where columns by token would be made without the images of the prompts.
+
+    Args:
+        by_token: those that are read.
+        row: of the data set.
+    """
+    images = [name for name in ("image", "images") if name in row]
+    if by_token and images:
+        raise ValueError(
+            f"the data set has {images[0]!r}, and {', '.join(by_token)} would be computed from the "
+            "text alone: use a reward and an estimator that do not read it"
+        )
 
 
 def columns_of(advantage: Estimator) -> set[str]:

@@ -1,12 +1,15 @@
 """TRL's trainer with answers that are relabelled, and scored by a reward of ours."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 import trl
 from torch import Tensor, distributed
+from trl.trainer.utils import use_adapter
 
 from ..core.bases import Relabel
 from ..core.execution import current, using
@@ -164,7 +167,10 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
             plain = isinstance(made[3][i], str)
             made[3][i] = text if plain else [{"role": "assistant", "content": text}]
             if made[4] is not None:
-                made[4][i] = made[4][i][: len(made[1][i])]
+                # Of other tokens, and of those behind them, vLLM told nothing: TRL takes NaN so.
+                same = (tokens[row] == rollouts.steps["token"][row]) & rollouts.mask[row]
+                kept = int(same[mask].int().cumprod(dim=0).sum())
+                made[4][i] = made[4][i][:kept] + [math.nan] * (len(made[1][i]) - kept)
         self._relabelled = {
             name: column
             for name, column in changed.rows.items()
@@ -206,7 +212,7 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
         """The columns that rollouts of such rows have."""
         heads = {ours for ours, its in self.columns.items() if its.partition(".")[0] in row}
         there = {*_OWN, *row, *heads}
-        return there if self.ref_model is not None else there - {"ref_logprob"}
+        return there if self.beta != 0.0 else there - {"ref_logprob"}
 
     def _token_columns(self, prompt_ids: Any, completion_ids: Any) -> dict[str, list[list[float]]]:
         """The columns by token that something reads."""
@@ -228,9 +234,10 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
                 self.model, *asked, compute_entropy=True
             )
             if "ref_logprob" in self._by_token_read:
-                found["ref_logprob"], _, _ = self._get_per_token_logps_and_entropies(
-                    self.ref_model, *asked
-                )
+                with self._reference() as reference:
+                    found["ref_logprob"], _, _ = self._get_per_token_logps_and_entropies(
+                        reference, *asked
+                    )
         return {
             name: [row[: len(b)].tolist() for row, b in zip(found[name].cpu(), right, strict=True)]
             for name in self._by_token_read
@@ -238,19 +245,37 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
 
     def _restated(self, output: dict[str, Any], rows: Tensor) -> None:
         """Log-probabilities of some rows anew, under the prompts that they have by now."""
-        kept = {"old_per_token_logps": self.model, "ref_per_token_logps": self.ref_model}
+        kept = {"old_per_token_logps": self._policy, "ref_per_token_logps": self._reference}
         names = [name for name in kept if name in output]
-        if not names or not len(rows):
+        # Where one rank runs the model, every rank has to, as often: it may be cut over them.
+        n, most = len(rows), max(gathered(len(rows), self.ranks))
+        if not names or not most:
             return
+        rows = torch.cat([rows, rows.new_zeros(most - n)])
         ids = torch.cat([output["prompt_ids"][rows], output["completion_ids"][rows]], dim=1)
         seen = torch.cat([output["prompt_mask"][rows], output["completion_mask"][rows]], dim=1)
         width = output["completion_ids"].shape[1]
         with torch.no_grad():
             for name in names:
-                found, _, _ = self._get_per_token_logps_and_entropies(
-                    kept[name], ids, seen, width, self.args.per_device_train_batch_size
-                )
-                output[name][rows] = found
+                with kept[name]() as model:
+                    found, _, _ = self._get_per_token_logps_and_entropies(
+                        model, ids, seen, width, self.args.per_device_train_batch_size
+                    )
+                output[name][rows[:n]] = found[:n]
+
+    @contextmanager
+    def _policy(self) -> Iterator[Any]:
+        yield self.model
+
+    @contextmanager
+    def _reference(self) -> Iterator[Any]:
+        """What the policy is kept near: a model of its own, or the policy without its adapter."""
+        if self.ref_model is not None:
+            yield self.ref_model
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
+            yield self.model
 
     def _note(self, prefix: str, told: Mapping[str, float]) -> None:
         for name, value in told.items():

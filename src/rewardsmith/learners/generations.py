@@ -186,10 +186,14 @@ def own_rows(rollouts: Rollouts, ranks: Ranks) -> slice:
 def joined(batches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """TRL's batches as one, row after row; shorter ones are padded as TRL pads them.
 
+    Where only some say which tokens the policy chose, it chose all of the others'.
+
     Raises:
         ValueError: the batches hold images, whose rows cannot be told apart.
     """
     made: dict[str, Any] = {}
+    if any("tool_mask" in batch for batch in batches):
+        batches = [{"tool_mask": torch.ones_like(b["completion_mask"]), **b} for b in batches]
     for name, first in batches[0].items():
         if name in WHOLE:
             continue

@@ -28,7 +28,14 @@ from ..policy.objective import Objective
 from ..samplers.guided_retry import GuidedRetry
 from ..samplers.prompts import PromptSampler, Shuffled
 from .checkpoints import Checkpointing
-from .checks import check_columns, check_data, refuse_others, refuse_together, refuse_unread
+from .checks import (
+    check_columns,
+    check_data,
+    refuse_images,
+    refuse_others,
+    refuse_together,
+    refuse_unread,
+)
 from .generations import Batch, fitted, own_rows, together, trained, with_retries, without_copies
 from .recipe import Recipe, read_recipe
 from .scoring import Scoring
@@ -136,6 +143,7 @@ class GRPOTrainer(Checkpointing):
             **others,
         )
         check_columns(self.reward, self.advantage, self._columns(train_dataset[0]))
+        refuse_images(self._by_token_read, train_dataset[0])
         self.sampler.over(train_dataset)
         self.sampler.reseed(args.seed)
         self._answers = 0
@@ -155,25 +163,30 @@ class GRPOTrainer(Checkpointing):
         groups = 0
         while groups < wanted and len(rounds) < self.sampler.rounds and self.sampler.left:
             asked = min(wanted - groups, self.sampler.left)
-            batch = self._round(self.sampler.propose(asked))
-            self._note("sampler", self.sampler.observe(batch.rollouts, batch.scores))
-            selected.append(self.sampler.select(batch.rollouts, batch.scores))
-            groups += len(batch.rollouts.group[selected[-1]].unique())
+            prompts = self.sampler.propose(asked)
+            batch = self._round(prompts)
+            proposed = torch.arange(len(prompts) * self.num_generations)
+            rollouts, scores = batch.rollouts.select(proposed), batch.scores.select(proposed)
+            self._note("sampler", self.sampler.observe(rollouts, scores))
+            chosen = torch.zeros(len(batch.rollouts), dtype=torch.bool)
+            chosen[proposed] = self.sampler.select(rollouts, scores)
+            groups += len(batch.rollouts.group[chosen].unique())
+            selected.append(chosen)
             rounds.append(batch)
         self._note("sampler", {"rounds": len(rounds), "groups_selected": groups})
-        self._metrics["train"]["generated_tokens"] = [self.generated_tokens]
         batch = self._assembled(rounds, selected, wanted)
         if isinstance(self.sampler, GuidedRetry):
             batch = self._retried(batch, self.sampler)
         return self._finished(batch)
 
     def _round(self, prompts: list[int]) -> Batch:
-        """A group of answers for each of these rows of the data set."""
+        """A group of answers for each of these rows of the data set.
+
+        Behind them there may be groups that only fill the ranks, which have as many rows each.
+        """
         world = self.accelerator.num_processes
         whole = world // math.gcd(self.num_generations, world)
-        if len(prompts) % whole:
-            # Every rank has as many rows.
-            prompts = prompts + self.sampler.propose(-len(prompts) % whole)
+        prompts = prompts + prompts[:1] * (-len(prompts) % whole)
         found = [self.train_dataset[i] for i in prompts]
         rows = [dict(row) for row in found for _ in range(self.num_generations)]
         batch = self._answered(rows, self.num_generations)
@@ -254,6 +267,7 @@ class GRPOTrainer(Checkpointing):
 
     def _finished(self, batch: Batch) -> dict[str, Any]:
         """TRL's tensors with our advantages, once all that learns has learned from the batch."""
+        self._metrics["train"]["generated_tokens"] = [self.generated_tokens]
         batch, told = self.scoring.learned(batch, self.ranks)
         rollouts, scores = batch.rollouts, batch.scores
         self._note("reward", told)

@@ -1,6 +1,6 @@
 """A reward in a trainer's hands: where its rows run, on which rank, and what is logged of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -10,14 +10,13 @@ import torch
 from ..adapters.scorer import numbers
 from ..adapters.trl.evaluation import reasons
 from ..adapters.trl.logs import metrics, table, tally
-from ..adapters.trl.ranks import Ranks as Together
 from ..core.execution import Execution, current, using
 from ..core.joining import joined_scores
 from ..core.learning import learn
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Missing, Scores
-from ..ops.ranks import Ranks, rank_of
+from ..ops.ranks import Ranks, rank_of, share
 from .generations import Batch, once, own_rows, without_copies
 
 T = TypeVar("T")
@@ -53,7 +52,7 @@ class Scoring:
             elif self.reward.scope == "row":
                 own = torch.arange(len(rollouts))[own_rows(rollouts, ranks)]
                 work = partial(self.reward, rollouts.select(own))
-                scores = joined_scores(Together.here().share(work, lambda made: made)[1])
+                scores = joined_scores(share(work, lambda made: made, ranks)[1])
             else:
                 scores = told_by_first(lambda: self.reward(rollouts), ranks)
         return scores.resolve(self.missing, rollouts)
@@ -71,13 +70,22 @@ class Scoring:
         def work() -> tuple[Scores, dict[str, float], Any]:
             with using(current() or self.execution):
                 scores, told = learn(self.reward, batch.rollouts.select(rows))
-            return scores, told, None if ranks is None else self.reward.state_dict()
+            return scores, told, None if ranks is None else _on_cpu(self.reward.state_dict())
 
         scores, told, state = told_by_first(work, ranks)
         if state is not None:
             self.reward.load_state_dict(state)
         scores = scores.select(back).resolve(self.missing, batch.rollouts)
         return without_copies(replace(batch, scores=scores)), told
+
+
+def _on_cpu(state: Any) -> Any:
+    """A state as another rank can take it over, whatever device it has."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, Mapping):
+        return {name: _on_cpu(value) for name, value in state.items()}
+    return state
 
 
 def told_by_first(work: Callable[[], T], ranks: Ranks) -> T:
@@ -87,7 +95,7 @@ def told_by_first(work: Callable[[], T], ranks: Ranks) -> T:
         ScoreError: it failed on another rank. On the rank itself, its own error.
     """
     here = rank_of(ranks) == 0
-    _, sent = Together.here().share(lambda: work() if here else None, lambda made: made)
+    _, sent = share(lambda: work() if here else None, lambda made: made, ranks)
     return next(made for made in sent if made is not None)
 
 

@@ -1,9 +1,17 @@
 """Numbers of all processes of a data-parallel run; without a process group, of this one alone."""
 
-from typing import Any, TypeAlias
+import pickle
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
+
+from ..core.errors import ScoreError
+from ..core.outcome import told
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 Ranks: TypeAlias = distributed.ProcessGroup | None
 """Who trains on the same batch: ``torch.distributed.group.WORLD``, or None for this process."""
@@ -28,6 +36,40 @@ def gathered(thing: Any, ranks: Ranks) -> list[Any]:
     things: list[Any] = [None] * distributed.get_world_size(ranks)
     distributed.all_gather_object(things, thing, group=ranks)
     return things
+
+
+def share(work: Callable[[], T], send: Callable[[T], S], ranks: Ranks) -> tuple[T, list[S]]:
+    """What the work gave here, and what each rank sends of it; all of them have to call this.
+
+    Args:
+        work: what may fail.
+        send: what the other ranks are to know of it, in their order.
+        ranks: who takes part.
+
+    Raises:
+        ScoreError: it failed on another rank. On the rank itself, its own error.
+    """
+    if ranks is None:
+        alone = work()
+        return alone, [send(alone)]
+    index, count = distributed.get_rank(ranks), distributed.get_world_size(ranks)
+    result: T | None = None
+    sent, error = b"", None
+    try:
+        result = work()
+        # Here and not in the collective, where what cannot be pickled would leave the others
+        # waiting.
+        sent = pickle.dumps(send(result))
+    except BaseException as caught:  # noqa: BLE001 - raised below, once the others have heard
+        caught.add_note(f"on rank {index} of {count}")
+        error = caught
+    found = gathered((sent, told(error) if error else ""), ranks)
+    if error is not None:
+        raise error
+    for rank, (_, failure) in enumerate(found):
+        if failure:
+            raise ScoreError(f"rank {rank} of {count} {failure}")
+    return cast(T, result), [pickle.loads(sent) for sent, _ in found]
 
 
 def rank_of(ranks: Ranks) -> int:

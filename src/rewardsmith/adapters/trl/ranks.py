@@ -1,14 +1,12 @@
 """The processes that train together: what one of them knows or fails at, all of them hear."""
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import torch.distributed as dist
 
-from ...core.errors import ScoreError
-from ...core.outcome import told
+from ...ops.ranks import share
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -38,24 +36,4 @@ class Ranks:
         Raises:
             ScoreError: it failed on another rank. On the rank itself, its own error.
         """
-        if self.count == 1:
-            alone = work()
-            return alone, [send(alone)]
-        result: T | None = None
-        sent, error = b"", None
-        try:
-            result = work()
-            # Here and not in the collective, where what cannot be pickled would leave the others
-            # waiting.
-            sent = pickle.dumps(send(result))
-        except BaseException as caught:  # noqa: BLE001 - raised below, once the others have heard
-            caught.add_note(f"on rank {self.index} of {self.count}")
-            error = caught
-        found: list[Any] = [None] * self.count
-        dist.all_gather_object(found, (sent, told(error) if error else ""))
-        if error is not None:
-            raise error
-        for rank, (_, failure) in enumerate(found):
-            if failure:
-                raise ScoreError(f"rank {rank} of {self.count} {failure}")
-        return cast(T, result), [pickle.loads(sent) for sent, _ in found]
+        return share(work, send, dist.group.WORLD if self.count > 1 else None)
