@@ -44,8 +44,8 @@ from reproductions.rlvr import Arm, Budget, columns, comparison, last, run
 
 from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.rlvr.bed import Bed
-from rewardsmith.testbeds.rlvr.fillers import FILLER
 from rewardsmith.testbeds.rlvr.tasks import Row, Task
+from rewardsmith.testbeds.rlvr.thinking_task import FILLER
 
 ARMS = {
     "grpo": Arm(("grpo", {}), ("ppo", {"aggregation": "seq-mean-token-mean"})),

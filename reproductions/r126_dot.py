@@ -9,8 +9,8 @@ at no loss on hard ones.
 The task, `thinking`: answers like `.....#124`, fillers, a marker and the answer; easy problems
 (four digits to copy) and hard ones (sums of two numbers of two digits) by turns. Demonstrations
 have 4 fillers in the mean, at most 24 and, one in fifty, 18 or more. Hard ones are right with
-probability (min(n, 3) + 1) / 4 after n fillers, easy ones always: thinking pays on hard problems
-only.
+probability (min(n, 3) + 1) / 4 after n fillers, easy ones always: in the demonstrations thinking
+pays on hard problems only.
 
 The policy. A Llama of 89,000 weights, warm-started on such demonstrations until a fifth of its
 answers are right or more, and a tenth of those to hard problems. All arms of a seed share the warm
@@ -34,7 +34,7 @@ mean length in tokens, right or wrong, and pass@1, of each level.
   is below half a token; supported if the lower end is above 0; else inconclusive.
 - *Shorter than with GRPO*: the same of `grpo` minus `dot` at the end.
 - *Hard problems are kept*, pass@1 of `dot` minus `grpo` on hard ones: refuted if the interval lies
-  below 0, supported if it lies above -0.05, else inconclusive.
+  below 0, however small the loss; else supported if it lies above -0.05, else inconclusive.
 
 The claim is refuted if a part is, supported if all are, else inconclusive. It is inconclusive where
 `dot` cut fewer than one answer in a thousand; and where the upper end of pass@1 of `dot` minus
@@ -58,7 +58,7 @@ from reproductions.rlvr import Arm, Budget, columns, comparison, last, logged, r
 import rewardsmith as rs
 from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.rlvr.bed import Bed
-from rewardsmith.testbeds.rlvr.fillers import behind_marker
+from rewardsmith.testbeds.rlvr.thinking_task import behind_marker
 
 ARMS = ("grpo", "linear", "dot")
 LEVELS = ("easy", "hard")
@@ -74,6 +74,10 @@ UNPROVED = [
     "Which of DOT's three pieces does it: the cut, the sampler or the loss.",
     "The size of the effect: answers have 30 tokens at most, and the runs are short.",
     "How the linear penalty fares with another weight than the one that was tried.",
+    "That the cut is what costs hard problems: the prompts that DOT drops count among its tokens, "
+    "so that it trains on fewer batches.",
+    "That the policy thinks: it was only shown answers that are right more often after fillers, "
+    "and solves a tenth of the hard problems at the start.",
 ]
 
 
@@ -115,7 +119,7 @@ def arm_of(name: str, settings: Settings, longest: int) -> Arm:
         return Arm(config=config)
     if name == "linear":
         return Arm(reward=penalized(settings.penalty, longest), config=config)
-    check = {"function": {"call": "rewardsmith.testbeds.rlvr.fillers:behind_marker"}}
+    check = {"function": {"call": "rewardsmith.testbeds.rlvr.thinking_task:behind_marker"}}
     cut = {"success": check, "deviations": settings.deviations, "margin": settings.margin}
     return Arm(
         loss=("kl_cov", {"share": settings.share, "coefficient": 1.0}),
@@ -190,12 +194,11 @@ def kept(effect: Mapping[str, Any]) -> str:
 def about(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """An arm's measures and curves."""
     names = [f"{level} {name}" for level in LEVELS for name in ("pass@1", "length")]
-    relabelled = by_seed(logged(told, "relabelled"))
     many = min(len(run["curve"]) for run in told)
     return {
         **columns(told),
         **{name: by_seed(last(told, name)) for name in names},
-        "relabelled": relabelled,
+        **{name: by_seed(logged(told, name)) for name in ("relabelled", "batches", "updates")},
         "curve": {
             name: mean_curve([[p[name] for p in run["curve"][:many]] for run in told])
             for name in ("tokens", *names)

@@ -93,9 +93,10 @@ def run(
         ``curve``: at ``tokens`` generated, ``pass@1``, ``pass@8``, ``greedy``, ``entropy``,
         ``length``, ``wrong_length`` (None where no answer is wrong), and each part's ``pass@1``;
         ``logged``: means over the run of what training told, per batch of answers
-        (``zero_advantage``, ``rounds``, ``reward``, ``training_entropy``) or per update
-        (``clipped``, None where the loss clips nothing), ``entropy_at_the_end``, and how many
-        ``batches``, ``updates`` and ``generated_tokens`` there were.
+        (``zero_advantage``, ``rounds``, ``relabelled``, ``reward``, and ``training_entropy`` of its
+        first update) or per update (``clipped``, None where the loss clips nothing),
+        ``entropy_at_the_end``, and how many ``batches``, ``updates`` and ``generated_tokens`` there
+        were.
     """
     import torch
     from transformers import PrinterCallback, TrainerCallback

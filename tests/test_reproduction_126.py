@@ -40,7 +40,13 @@ def made(
         levels = {"easy pass@1": q, "easy length": length, "hard pass@1": p, "hard length": 9.0}
         return {"tokens": tokens, "wrong_length": 9.0, **whole, **levels}
 
-    logged = {"clipped": None, "zero_advantage": 0.3, "relabelled": cut}
+    logged = {
+        "clipped": None,
+        "zero_advantage": 0.3,
+        "relabelled": cut,
+        "batches": 9,
+        "updates": 18,
+    }
     return {"curve": [point(0, easy[0], 0.1, 0.5), point(9, easy[1], hard, solved)]} | {
         "logged": logged
     }

@@ -54,7 +54,23 @@ def main(rank: int, world: int, port: int, out: Path, kind: str) -> None:
             noise = torch.rand(len(values)) if kind == "noisy" else torch.zeros(len(values))
             return Scores.outcome(torch.tensor(values) + noise)
 
-    reward = digits if kind in ("plain", "odd", "filled") else Shared()
+    class Learning(Shared):
+        """Counts the rows that it has learned from, and pays for them."""
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("rows", torch.zeros(()))
+
+        def forward(self, rollouts):
+            scores = super().forward(rollouts)
+            return Scores.outcome(scores.values + self.rows)
+
+        def update(self, rollouts, scores):
+            self.rows += len(rollouts)
+            return {"rows": float(self.rows)}
+
+    reward = Learning() if kind == "learns" else Shared()
+    reward = digits if kind in ("plain", "odd", "filled") else reward
     sampler = Odd() if kind in ("odd", "filled") else Shuffled()
     # One group of three cannot be cut for two ranks: another one only fills the round.
     rows, size = (12, 3) if kind == "filled" else (24, 4)
@@ -107,6 +123,7 @@ def main(rank: int, world: int, port: int, out: Path, kind: str) -> None:
         "weights": weights(made.model).tolist(),
         "taken": state["common"]["taken"],
         "tokens": made.generated_tokens,
+        "state": {name: value.tolist() for name, value in made.reward.state_dict().items()},
     }
     (out / f"{kind}-{rank}.json").write_text(json.dumps(told))
 

@@ -34,15 +34,16 @@ def run(folder: Path, kind: str, world: int = 2) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "odd", "noisy", "filled"])
+@pytest.mark.parametrize("kind", ["plain", "odd", "noisy", "filled", "learns"])
 def test_ranks_share_a_batch_and_agree(tmp_path: Path, kind: str) -> None:
     """Also where a sampler's choice moves rows between ranks (``odd``), or a reward has chance.
 
     ``filled``: one group of three answers cannot be cut for two ranks.
     """
     told, size = run(tmp_path, kind), 3 if kind == "filled" else 4
-    for name in ("taken", "tokens"):
+    for name in ("taken", "tokens", "state"):
         assert told[0][name] == told[1][name]
+    assert told[0]["state"] == ({"rows": 96.0} if kind == "learns" else {})
     for one, other in zip(told[0]["seen"], told[1]["seen"], strict=True):
         assert one["whole"] == other["whole"]
         assert one["rewards"] == other["rewards"]

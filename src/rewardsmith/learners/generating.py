@@ -17,10 +17,10 @@ from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores
 from ..credit.truncation import OutlierTruncation
-from ..ops.ranks import Ranks, gathered
+from ..ops.ranks import Ranks, gathered, told_by_first
 from ..samplers.prompts import PromptSampler
 from .generations import own_rows, rollouts_of
-from .scoring import Scoring, told_by_first, told_of
+from .scoring import Scoring, told_of
 
 _TOKEN_COLUMNS = ("logprob", "entropy", "ref_logprob")
 """Columns by token that cost a pass of the model, and are made where something reads them."""

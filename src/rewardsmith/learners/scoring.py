@@ -1,9 +1,9 @@
 """A reward in a trainer's hands: where its rows run, on which rank, and what is logged of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -16,10 +16,8 @@ from ..core.learning import learn
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Missing, Scores
-from ..ops.ranks import Ranks, rank_of, share
+from ..ops.ranks import Ranks, share, told_by_first
 from .generations import Batch, once, own_rows, without_copies
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,17 +84,6 @@ def _on_cpu(state: Any) -> Any:
     if isinstance(state, Mapping):
         return {name: _on_cpu(value) for name, value in state.items()}
     return state
-
-
-def told_by_first(work: Callable[[], T], ranks: Ranks) -> T:
-    """What the work gives on the first rank, where alone it is done.
-
-    Raises:
-        ScoreError: it failed on another rank. On the rank itself, its own error.
-    """
-    here = rank_of(ranks) == 0
-    _, sent = share(lambda: work() if here else None, lambda made: made, ranks)
-    return next(made for made in sent if made is not None)
 
 
 def told_of(scores: Scores, own: slice) -> tuple[dict[str, float], dict[str, list[Any]]]:

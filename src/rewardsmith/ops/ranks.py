@@ -72,6 +72,22 @@ def share(work: Callable[[], T], send: Callable[[T], S], ranks: Ranks) -> tuple[
     return cast(T, result), [pickle.loads(sent) for sent, _ in found]
 
 
+def told_by_first(work: Callable[[], T], ranks: Ranks) -> T:
+    """What the work gives on the first rank, where alone it is done; it has to pickle.
+
+    Raises:
+        ScoreError: it failed there. On the first rank itself, its own error.
+    """
+    if ranks is None:
+        return work()
+    first = rank_of(ranks) == 0
+    made, _ = share(lambda: pickle.dumps(work()) if first else b"", lambda _: None, ranks)
+    sent: list[Any] = [made]
+    # Not gathered, which takes as much room for each rank as the first one sends.
+    distributed.broadcast_object_list(sent, distributed.get_global_rank(ranks, 0), group=ranks)
+    return cast(T, pickle.loads(sent[0]))
+
+
 def rank_of(ranks: Ranks) -> int:
     """This process's place among them."""
     return 0 if ranks is None else distributed.get_rank(ranks)

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.spec import loads
-from rewardsmith.testbeds.rlvr.expressions import countdown, reaches
-from rewardsmith.testbeds.rlvr.fillers import behind_marker, thinking
+from rewardsmith.testbeds.rlvr.countdown_task import countdown, reaches
 from rewardsmith.testbeds.rlvr.model import CHARACTERS
 from rewardsmith.testbeds.rlvr.tasks import (
     Task,
@@ -21,6 +20,7 @@ from rewardsmith.testbeds.rlvr.tasks import (
     parity,
     reversal,
 )
+from rewardsmith.testbeds.rlvr.thinking_task import behind_marker, thinking
 
 TASKS = [
     modular_addition(31),
@@ -210,9 +210,13 @@ def test_domains_take_turns_with_as_many_rows_each() -> None:
     ("name", "columns", "right"),
     [
         ("tasks:exact", {"completion": ["27", "28"], "answer": ["27", "27"]}, [1, 0]),
-        ("fillers:behind_marker", {"completion": ["..#27", "27"], "answer": ["27", "27"]}, [1, 0]),
         (
-            "expressions:reaches",
+            "thinking_task:behind_marker",
+            {"completion": ["..#27", "27"], "answer": ["27", "27"]},
+            [1, 0],
+        ),
+        (
+            "countdown_task:reaches",
             {"completion": ["2+3", "6"], "answer": ["5", "6"], "numbers": ["2 3", "2 3"]},
             [1, 0],
         ),

@@ -92,6 +92,8 @@ class LearnerSection(shared.LearnerSection):
     """Arguments of ``peft.LoraConfig``; without it all weights are trained."""
     steps: PositiveInt
     """Updates of the weights."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Of ``trl.GRPOConfig``; ``module:Name`` or ``./file.py:Name`` stands for what it names."""
     advantage: str | dict[str, Any] | None = None
     loss: str | dict[str, Any] | None = None
     sampler: str | dict[str, Any] | None = None

@@ -18,7 +18,7 @@ _HOMES = {
     "Task": "tasks",
     "addition": "tasks",
     "copying": "tasks",
-    "countdown": "expressions",
+    "countdown": "countdown_task",
     "demonstration_loss": "warm",
     "four_domains": "tasks",
     "load_model": "warm",
@@ -27,7 +27,7 @@ _HOMES = {
     "modular_addition": "tasks",
     "parity": "tasks",
     "reversal": "tasks",
-    "thinking": "fillers",
+    "thinking": "thinking_task",
     "tiny_model": "model",
     "tokenizer": "model",
     "warm_start": "warm",
@@ -37,8 +37,7 @@ __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
     from .bed import Bed
-    from .expressions import countdown
-    from .fillers import thinking
+    from .countdown_task import countdown
     from .measures import Measures, measure
     from .model import tiny_model, tokenizer
     from .tasks import (
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
         parity,
         reversal,
     )
+    from .thinking_task import thinking
     from .warm import demonstration_loss, load_model, warm_start
 
 

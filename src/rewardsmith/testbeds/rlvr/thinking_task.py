@@ -23,10 +23,9 @@ def thinking(most: int = 24, enough: int = 3, seed: int = 0) -> Task:
     Easy is to copy four digits, hard to add two numbers of two digits. In demonstrations another
     filler follows with a probability of 4 in 5, up to ``most``: 4 in the mean, and now and then a
     far longer one. Easy ones are all right. A hard one with n fillers is right with probability
-    ``(min(n, enough) + 1) / (enough + 1)`` and else off by 1 to 9. So a warm-started policy is
-    right more often on hard problems where it thinks longer, and on easy ones length buys nothing.
-    This worth of the filler comes from the demonstrations: it is not shown that the model computes
-    in it.
+    ``(min(n, enough) + 1) / (enough + 1)`` and else off by 1 to 9. So the demonstrations of hard
+    problems are right more often where they are longer, and on easy ones length buys nothing. How
+    far a policy that imitates them takes that over is not shown, nor that it computes in fillers.
 
     Args:
         most: the longest demonstrated filler.
