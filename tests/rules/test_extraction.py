@@ -1,7 +1,7 @@
 from time import process_time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rewardsmith.rules.extraction import clean, find_answer
@@ -162,6 +162,8 @@ def test_what_was_found_is_clean(text, where):
 def test_the_last_box_is_the_one_that_closes_last(pieces):
     """A slow search: of every box with its matching brace, the one whose brace is last."""
     text = "".join(pieces)
+    # A box may be a denominator there, and the answer is then more than the box.
+    assume("}{\\boxed" not in text and "}{\\fbox" not in text)
     closed, stack = [], []
     for i, piece in enumerate(pieces):
         if piece.endswith("{") and piece != "\\{":
