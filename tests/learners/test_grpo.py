@@ -429,3 +429,47 @@ def test_config_is_not_changed(tmp_path: Path) -> None:
     before = given.to_dict()
     trainer(tmp_path, args=given)
     assert given.to_dict() == before
+
+
+def test_a_function_in_the_place_of_a_reward_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"rewardsmith.reward\(f\) makes one of a function"):
+        trainer(tmp_path, lambda completion: 1.0)
+
+
+def test_a_column_that_goes_by_another_name_is_missed_by_that(tmp_path: Path) -> None:
+    @rs.reward
+    def same(completion: str, solution: str) -> float:
+        return float(completion == solution)
+
+    with pytest.raises(MissingColumn, match=r"no column 'slution', .*columns: solution: slution"):
+        trainer(tmp_path, same, columns={"solution": "slution"})
+
+
+def test_the_first_row_that_breaks_is_told_once_and_completions_are_still_shown(
+    tmp_path: Path,
+) -> None:
+    @rs.reward
+    def broken(completion: str) -> float:
+        return float(int("x"))
+
+    made = trainer(tmp_path, broken, log_completions=True, max_steps=2)
+    with pytest.warns(UserWarning, match="have no score") as told:
+        made.train()
+    said = [str(one.message) for one in told if "have no score" in str(one.message)]
+    assert len(said) == 1
+    assert "8 of 8 rows have no score" in said[0]
+    assert "invalid literal for int()" in said[0]
+
+
+def test_a_checkpoint_of_other_options_is_taken_and_told(tmp_path: Path) -> None:
+    half = 0.5 * digits
+    first = trainer(tmp_path, half, save_strategy="steps", save_steps=1, max_steps=1)
+    first.train()
+    folder = str(tmp_path / "checkpoint-1")
+    with pytest.raises(ValueError, match="saved with the advantage grpo, and this trainer has rlo"):
+        trainer(tmp_path, half, advantage=estimator("rloo")).train(resume_from_checkpoint=folder)
+    with pytest.warns(UserWarning, match="the reward is not written as it was"):
+        trainer(tmp_path, 2 * digits).train(resume_from_checkpoint=folder)
+    scaled = trainer(tmp_path, half, advantage=estimator("grpo", scale="none"))
+    with pytest.warns(UserWarning, match="the advantage is not written as it was"):
+        scaled.train(resume_from_checkpoint=folder)

@@ -7,7 +7,11 @@ from typing import Any
 import torch
 
 from ..core.bases import Estimator
+from ..core.errors import SpecError
+from ..core.fingerprint import fingerprint
+from ..core.node import Node
 from ..core.warn import warn_caller
+from ..policy.estimator import Estimated
 from .descending import Descending
 
 STATE = "rewardsmith_{rank}.pt"
@@ -34,6 +38,7 @@ class Checkpointing(Descending):
         return {
             "parts": {name: part.state_dict() for name, part in self._parts().items()},
             "kinds": self._kinds(),
+            "written": self._written(),
             "step": self._step,
             "generated_tokens": self.generated_tokens,
             "buffered": self._buffered_inputs if begun else None,
@@ -56,6 +61,9 @@ class Checkpointing(Descending):
 
         Raises:
             ValueError: it is of other parts than this trainer has.
+
+        Warns:
+            UserWarning: they are written in another way, or batches are cut in another way.
         """
         for name, kind in {**dict.fromkeys(state["kinds"]), **self._kinds()}.items():
             saved = state["kinds"].get(name, "none")
@@ -63,6 +71,13 @@ class Checkpointing(Descending):
                 raise ValueError(
                     f"the checkpoint was saved with the {name} {saved}, and this trainer has "
                     f"{kind or 'none'}: give the same one, or begin a new run from the weights"
+                )
+        for name, written in self._written().items():
+            if state["written"][name] != written:
+                warn_caller(
+                    f"the {name} is not written as it was when the checkpoint was saved: another "
+                    "function, option or part. The run goes on with the state of then and the "
+                    f"{name} of now"
                 )
         for name, part in self._parts().items():
             part.load_state_dict(state["parts"][name])
@@ -78,9 +93,13 @@ class Checkpointing(Descending):
     def _kinds(self) -> dict[str, str]:
         """What each part is, its children included."""
         return {
-            name: " of ".join(dict.fromkeys(node.default_name() for _, node in part.walk()))
+            name: " of ".join(dict.fromkeys(_called(node) for _, node in part.walk()))
             for name, part in self._parts().items()
         }
+
+    def _written(self) -> dict[str, str]:
+        """What changes where an option or a function of a part does."""
+        return {name: _as_written(part) for name, part in self._parts().items()}
 
     def _parts(self) -> dict[str, Any]:
         parts = {
@@ -107,3 +126,15 @@ class Checkpointing(Descending):
         self.load_own_state(
             torch.load(file, map_location=self.accelerator.device, weights_only=False)
         )
+
+
+def _called(node: Node) -> str:
+    return node.name if isinstance(node, Estimated) else node.default_name()
+
+
+def _as_written(part: Node) -> str:
+    try:
+        return fingerprint(part)
+    except SpecError:
+        # Something that no spec could hold.
+        return " of ".join(node.label() for _, node in part.walk())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
+from os import PathLike
 from typing import Any
 
 from ..core.bases import Estimator, Relabel
@@ -59,6 +60,16 @@ def refuse_others(**parts: Any) -> None:
                 f"{name} is {part!r}, and has to be of the type {kind.__name__}, such as "
                 f"{example}; by name it can be given in a reward.yaml"
             )
+
+
+def refuse_unmade(reward: Any) -> None:
+    """TypeError for a reward that is neither one of ours nor a path, such as TRL's functions."""
+    if not isinstance(reward, Reward | str | PathLike):
+        raise TypeError(
+            f"the reward is {reward!r}, and has to be a reward or the path of a reward.yaml: "
+            "rewardsmith.reward(f) makes one of a function of columns, such as "
+            "f(completion, answer), and trees add them up"
+        )
 
 
 def refuse_unread(args: Any, *, loss: bool, advantage: bool) -> None:
@@ -171,7 +182,10 @@ def check_data(data: Any, batch: int) -> None:
 
 
 def check_columns(
-    reward: Reward, advantage: Estimator, there: Mapping[str, Any] | set[str]
+    reward: Reward,
+    advantage: Estimator,
+    there: Mapping[str, Any] | set[str],
+    columns: Mapping[str, str],
 ) -> None:
     """See that what reads columns has them.
 
@@ -179,6 +193,7 @@ def check_columns(
         reward: its needs.
         advantage: its columns.
         there: the names of columns that rollouts will have.
+        columns: our names: those of the data set.
 
     Raises:
         SpecError: the reward compares every row with the whole data set.
@@ -194,7 +209,9 @@ def check_columns(
     for reader, names in needs.items():
         for name in sorted(names - {"group"}):
             if name.partition(".")[0] not in there:
-                raise MissingColumn(name, needed_by=reader, present=sorted(there))
+                its = columns.get(name, name)
+                by = reader if its == name else f"{reader} as {name!r} (columns: {name}: {its})"
+                raise MissingColumn(its, needed_by=by, present=sorted(there))
 
 
 def refuse_images(by_token: Sequence[str], row: Mapping[str, Any]) -> None:

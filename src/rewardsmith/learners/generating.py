@@ -16,6 +16,7 @@ from ..core.execution import current, using
 from ..core.reward import Reward
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores
+from ..core.warn import warn_caller
 from ..credit.truncation import OutlierTruncation
 from ..ops.ranks import Ranks, gathered, told_by_first
 from ..samplers.prompts import PromptSampler
@@ -66,6 +67,7 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
         self._rows: list[dict[str, Any]] = []
         self._group_size = 1
         self._temperature: float | None = None
+        self._told_of_failure = False
         self._generated: tuple[Any, Any] = ([], None)
         self._relabelled: dict[str, Any] = {}
         self._found: tuple[Rollouts, Scores] | None = None
@@ -188,6 +190,7 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
         rollouts.rows.update(self._relabelled)
         scores = self.scoring(rollouts, self.ranks)
         self._found = rollouts, scores
+        self._warn_of_failure(scores)
         means, columns = told_of(scores, own_rows(rollouts, self.ranks))
         for name, value in means.items():
             self._log_metric(name, value)
@@ -195,6 +198,18 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
             self._log_completion_extra(name, column)
         totals = torch.where(scores.scored, scores.total(), torch.nan)
         return totals[:, None].to(self.accelerator.device)
+
+    def _warn_of_failure(self, scores: Scores) -> None:
+        """Once in a run: what the first row that broke broke of."""
+        if self._told_of_failure or not scores.errors:
+            return
+        self._told_of_failure = True
+        row, (part, message) = next(iter(scores.errors.items()))
+        warn_caller(
+            f"{len(scores.errors)} of {len(scores.status)} rows have no score and do not train; "
+            f"the first, row {row}, because {part or 'the reward'} said: {message} "
+            "(told once; missing='raise' ends the run instead)"
+        )
 
     def _rollouts(
         self, prompts: Any, completions: Any, completion_ids: Any, chosen: Any, extra: Any

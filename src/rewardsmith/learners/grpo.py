@@ -34,6 +34,7 @@ from .checks import (
     refuse_images,
     refuse_others,
     refuse_together,
+    refuse_unmade,
     refuse_unread,
 )
 from .generations import Batch, fitted, own_rows, together, trained, with_retries, without_copies
@@ -85,7 +86,7 @@ class GRPOTrainer(Checkpointing):
     Raises:
         SpecError: the file is wrong, or the reward compares rows with a whole data set.
         MissingColumn: the reward or the estimator needs a column that is not there.
-        TypeError: a part is something else than what this takes, such as its name.
+        TypeError: a part is something else than what this takes, such as its name or a function.
         ValueError: the data set is smaller than a batch or has no length, or an option of TRL's
             would not be read. While training: the sampler's rounds give too few groups.
 
@@ -111,6 +112,7 @@ class GRPOTrainer(Checkpointing):
         timeout: float | None = 10.0,
         **others: Any,
     ) -> None:
+        refuse_unmade(reward)
         refuse_others(advantage=advantage, loss=loss, sampler=sampler, relabel=relabel)
         recipe = Recipe(reward) if isinstance(reward, Reward) else read_recipe(reward)
         advantage = advantage or recipe.advantage
@@ -142,7 +144,7 @@ class GRPOTrainer(Checkpointing):
             train_dataset=train_dataset,
             **others,
         )
-        check_columns(self.reward, self.advantage, self._columns(train_dataset[0]))
+        check_columns(self.reward, self.advantage, self._columns(train_dataset[0]), self.columns)
         refuse_images(self._by_token_read, train_dataset[0])
         self.sampler.over(train_dataset)
         self.sampler.reseed(args.seed)
@@ -322,16 +324,16 @@ class GRPOTrainer(Checkpointing):
         output["num_items_in_batch"] = torch.tensor(tokens, device=mask.device)
 
     def _log_advantages(self, batch: Batch, advantages: Advantages, by_step: Tensor) -> None:
-        """In TRL's table: of a row the mean over its tokens, None where it does not train."""
+        """In TRL's table: of a row the mean over its tokens, NaN where it does not train."""
         tokens = batch.rollouts.action_mask.sum(dim=1).clamp(min=1)
-        shown: list[float | None] = [None] * self._answers
+        shown = [math.nan] * self._answers
         for place, keep, value in zip(
             batch.places.tolist(),
             advantages.keep.tolist(),
             (by_step.sum(dim=1) / tokens.to(by_step.device)).tolist(),
             strict=True,
         ):
-            shown[place] = value if keep else None
+            shown[place] = value if keep else math.nan
         log = self._logs["advantages"]
         for _ in range(min(len(log), self._answers)):
             log.pop()
