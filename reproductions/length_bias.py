@@ -45,7 +45,7 @@ from reproductions.rlvr import Arm, Budget, columns, comparison, last, run
 from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.rlvr.bed import Bed
 from rewardsmith.testbeds.rlvr.tasks import Row, Task
-from rewardsmith.testbeds.rlvr.thinking_task import FILLER
+from rewardsmith.testbeds.rlvr.thinking_task import FILLER, fillers
 
 ARMS = {
     "grpo": Arm(("grpo", {}), ("ppo", {"aggregation": "seq-mean-token-mean"})),
@@ -95,10 +95,7 @@ class Rambler:
     most: int
 
     def __call__(self, row: Row, rng: random.Random) -> str:
-        n = 0
-        while n < self.most and rng.random() < self.going_on:
-            n += 1
-        return row["answer"] + FILLER * n
+        return row["answer"] + FILLER * fillers(rng, self.going_on, self.most)
 
 
 def rambling(settings: Settings) -> Task:

@@ -453,11 +453,11 @@ def test_the_first_row_that_breaks_is_told_once_and_completions_are_still_shown(
         return float(int("x"))
 
     made = trainer(tmp_path, broken, log_completions=True, max_steps=2)
-    with pytest.warns(UserWarning, match="have no score") as told:
+    with pytest.warns(UserWarning, match="rows broke") as told:
         made.train()
-    said = [str(one.message) for one in told if "have no score" in str(one.message)]
+    said = [str(one.message) for one in told if "rows broke" in str(one.message)]
     assert len(said) == 1
-    assert "8 of 8 rows have no score" in said[0]
+    assert "8 of 8 rows broke" in said[0]
     assert "invalid literal for int()" in said[0]
 
 

@@ -206,9 +206,9 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
         self._told_of_failure = True
         row, (part, message) = next(iter(scores.errors.items()))
         warn_caller(
-            f"{len(scores.errors)} of {len(scores.status)} rows have no score and do not train; "
-            f"the first, row {row}, because {part or 'the reward'} said: {message} "
-            "(told once; missing='raise' ends the run instead)"
+            f"{len(scores.errors)} of {len(scores.status)} rows broke; in the first, row {row}, "
+            f"{part or 'the reward'} said: {message} (told once; `missing` says what such rows "
+            "get, and missing='raise' ends the run)"
         )
 
     def _rollouts(

@@ -17,6 +17,14 @@ def behind_marker(completion: str, answer: str) -> float:
     return float(bool(marker) and said == answer and not before.strip(FILLER))
 
 
+def fillers(rng: random.Random, going_on: float, most: int) -> int:
+    """How many: another one follows with a probability, up to ``most``."""
+    n = 0
+    while n < most and rng.random() < going_on:
+        n += 1
+    return n
+
+
 def thinking(most: int = 24, enough: int = 3, seed: int = 0) -> Task:
     """Answers like ``.....#124``: fillers, the marker, the answer; problems easy and hard by turns.
 
@@ -60,9 +68,7 @@ class _Thinker:
     enough: int
 
     def __call__(self, row: Row, rng: random.Random) -> str:
-        n = 0
-        while n < self.most and rng.random() < _GOING_ON:
-            n += 1
+        n = fillers(rng, _GOING_ON, self.most)
         answer = row["answer"]
         right = (min(n, self.enough) + 1) / (self.enough + 1)
         if row["level"] == "hard" and rng.random() >= right:
