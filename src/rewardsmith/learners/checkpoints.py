@@ -11,7 +11,6 @@ from ..core.errors import SpecError
 from ..core.fingerprint import fingerprint
 from ..core.node import Node
 from ..core.warn import warn_caller
-from ..policy.estimator import Estimated
 from .descending import Descending
 
 STATE = "rewardsmith_{rank}.pt"
@@ -93,7 +92,7 @@ class Checkpointing(Descending):
     def _kinds(self) -> dict[str, str]:
         """What each part is, its children included."""
         return {
-            name: " of ".join(dict.fromkeys(_called(node) for _, node in part.walk()))
+            name: " of ".join(dict.fromkeys(node.default_name() for _, node in part.walk()))
             for name, part in self._parts().items()
         }
 
@@ -126,10 +125,6 @@ class Checkpointing(Descending):
         self.load_own_state(
             torch.load(file, map_location=self.accelerator.device, weights_only=False)
         )
-
-
-def _called(node: Node) -> str:
-    return node.name if isinstance(node, Estimated) else node.default_name()
 
 
 def _as_written(part: Node) -> str:

@@ -204,8 +204,10 @@ def check_columns(
             "this reward compares every row with the whole data set, and a trainer has a batch at "
             "hand: label the data with `rewardsmith score` instead"
         )
-    who = advantage.name if isinstance(advantage, Estimated) else advantage.label()
-    needs = {reward.label(): reward.always_needs, f"the estimator {who}": columns_of(advantage)}
+    needs = {
+        reward.label(): reward.always_needs,
+        f"the estimator {advantage.default_name()}": columns_of(advantage),
+    }
     for reader, names in needs.items():
         for name in sorted(names - {"group"}):
             if name.partition(".")[0] not in there:

@@ -67,6 +67,9 @@ class Estimated(Estimator):
             )
         check_options(self.name, function, self.options, ("keep",))
 
+    def default_name(self) -> str:
+        return self.name
+
     def forward(self, rollouts: Rollouts, scores: Scores) -> Advantages:
         given = [self._input(name, rollouts, scores) for name in self.inputs]
         keep: Any = scores.scored
