@@ -48,7 +48,7 @@ def test_methods_with_a_name_tells_how_to_call_it(command):
     assert done.returncode == 0
     head, _, rest = done.stdout.partition("\n")
     assert head.startswith("rloo, advantage: from rewardsmith.policy.advantages.leave_one_out")
-    assert "    rewards\n    group\n    keep = None\n    singleton = 'zero'\n" in rest
+    assert "  from the batch:\n    rewards\n    group\n  keywords:\n    keep = None\n" in rest
     assert "2402.14740" in rest
     assert "Raises:" in rest
     assert "`" not in rest

@@ -272,6 +272,7 @@ def test_curves_are_of_first_attempts(tmp_path: Path) -> None:
         ({"loss": objective("ppo"), "entropy_coef_max": 0.5}, "entropy_coef_max"),
         ({"train_dataset": data().rename_column("prompt", "question")}, "no column 'prompt'"),
         ({"train_dataset": data(token=["x"] * len(SUMS))}, "a column 'token'"),
+        ({"train_dataset": data(3, prompt=["1+1=", None, "2+1="])}, "row 1 .* the prompt None"),
     ],
     ids=lambda of: of if isinstance(of, str) else "",
 )

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from ..core.catalog import KINDS, find, methods, nearest
@@ -38,12 +39,25 @@ def method_command(name: str) -> None:
     thing = find(name)
     (entry,) = [entry for entry in methods() if entry.name == name]
     print(f"{entry.name}, {entry.kind}: from {entry.module} import {entry.qualname}\n")
-    for argument in inspect.signature(thing).parameters.values():
-        default = "" if argument.default is argument.empty else f" = {argument.default!r}"
-        print(f"    {argument.name}{default}")
+    arguments = list(inspect.signature(thing).parameters.values())
+    keywords = [each for each in arguments if each.kind is each.KEYWORD_ONLY]
+    # An estimator, a loss: what a batch gives stands first, options are keywords.
+    if inspect.isfunction(thing) and keywords:
+        print("  from the batch:")
+        _print_arguments([each for each in arguments if each not in keywords])
+        print("  keywords:")
+        _print_arguments(keywords)
+    else:
+        _print_arguments(arguments)
     print(f"\n{_plain(inspect.getdoc(thing) or '')}")
     if entry.paper is not None:
         print(f"\n{entry.paper.title} ({entry.paper.year}), {entry.paper.id}")
+
+
+def _print_arguments(arguments: Iterable[inspect.Parameter]) -> None:
+    for argument in arguments:
+        default = "" if argument.default is argument.empty else f" = {argument.default!r}"
+        print(f"    {argument.name}{default}")
 
 
 def _plain(text: str) -> str:

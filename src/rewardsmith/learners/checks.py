@@ -155,7 +155,7 @@ def _check_retries(args: Any, sampler: GuidedRetry, advantage: Estimator, reward
 
 
 def check_data(data: Any, batch: int) -> None:
-    """ValueError unless the data set has rows enough for a batch.
+    """ValueError unless the data set has rows enough for a batch, and a prompt in each.
 
     Args:
         data: the training data.
@@ -179,6 +179,14 @@ def check_data(data: Any, batch: int) -> None:
     for name in _TAKEN:
         if name in data[0]:
             raise ValueError(f"the data set has a column {name!r}, which is made here: rename it")
+    # One column of a table is read alone: others may hold images.
+    prompts = data["prompt"] if hasattr(data, "column_names") else (row["prompt"] for row in data)
+    for i, prompt in enumerate(prompts):
+        if not (isinstance(prompt, str) or (isinstance(prompt, list) and prompt)):
+            raise ValueError(
+                f"row {i} of the data set has the prompt {prompt!r}, and has to have a text or "
+                "messages: mend the row, or leave it out"
+            )
 
 
 def check_columns(

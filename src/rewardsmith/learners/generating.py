@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import trl
-from torch import Tensor, distributed
+from torch import Tensor
 from trl.trainer.utils import use_adapter
 
 from ..core.bases import Relabel
@@ -18,7 +18,7 @@ from ..core.rollouts import Rollouts
 from ..core.scores import Scores
 from ..core.warn import warn_caller
 from ..credit.truncation import OutlierTruncation
-from ..ops.ranks import Ranks, gathered, told_by_first
+from ..ops.ranks import Ranks, everybody, gathered, told_by_first
 from ..samplers.prompts import PromptSampler
 from .generations import own_rows, rollouts_of
 from .scoring import Scoring, told_of
@@ -82,8 +82,7 @@ class Generating(trl.GRPOTrainer):  # type: ignore[misc]
     @property
     def ranks(self) -> Ranks:
         """The processes that train together."""
-        many = distributed.is_available() and distributed.is_initialized()
-        return distributed.group.WORLD if many and distributed.get_world_size() > 1 else None
+        return everybody()
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *given: Any, **named: Any

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Int64
-from torch import Tensor, distributed
+from torch import Tensor
 
 from ..core.joining import joined_rollouts, joined_scores
 from ..core.outcome import Status
 from ..core.rollouts import Rollouts
 from ..core.scores import Scores
-from ..ops.ranks import Ranks, gathered, rank_of
+from ..ops.ranks import Ranks, count_of, gathered, rank_of
 from ..samplers.guided_retry import Improved
 
 LEFT = ("prompt_ids", "prompt_mask")
@@ -178,7 +178,7 @@ def rollouts_of(
 
 def own_rows(rollouts: Rollouts, ranks: Ranks) -> slice:
     """This rank's rows of the whole batch."""
-    world = 1 if ranks is None else distributed.get_world_size(ranks)
+    world = count_of(ranks)
     n = len(rollouts) // world
     return slice(n * rank_of(ranks), n * (rank_of(ranks) + 1))
 

@@ -17,6 +17,13 @@ Ranks: TypeAlias = distributed.ProcessGroup | None
 """Who trains on the same batch: ``torch.distributed.group.WORLD``, or None for this process."""
 
 
+def everybody() -> Ranks:
+    """All processes of this run; None where it is one, or torch.distributed was not initialized."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return None
+    return distributed.group.WORLD if distributed.get_world_size() > 1 else None
+
+
 def summed(values: Tensor, ranks: Ranks) -> Tensor:
     """The sum over ranks, on every rank. ``values`` has one shape everywhere; it is not changed.
 
@@ -33,7 +40,7 @@ def gathered(thing: Any, ranks: Ranks) -> list[Any]:
     """What each rank holds, in the order of ranks: any object that pickles."""
     if ranks is None:
         return [thing]
-    things: list[Any] = [None] * distributed.get_world_size(ranks)
+    things: list[Any] = [None] * count_of(ranks)
     distributed.all_gather_object(things, thing, group=ranks)
     return things
 
@@ -52,7 +59,7 @@ def share(work: Callable[[], T], send: Callable[[T], S], ranks: Ranks) -> tuple[
     if ranks is None:
         alone = work()
         return alone, [send(alone)]
-    index, count = distributed.get_rank(ranks), distributed.get_world_size(ranks)
+    index, count = rank_of(ranks), count_of(ranks)
     result: T | None = None
     sent, error = b"", None
     try:
@@ -91,6 +98,11 @@ def told_by_first(work: Callable[[], T], ranks: Ranks) -> T:
 def rank_of(ranks: Ranks) -> int:
     """This process's place among them."""
     return 0 if ranks is None else distributed.get_rank(ranks)
+
+
+def count_of(ranks: Ranks) -> int:
+    """How many they are."""
+    return 1 if ranks is None else distributed.get_world_size(ranks)
 
 
 def _device(ranks: distributed.ProcessGroup, own: torch.device) -> torch.device:

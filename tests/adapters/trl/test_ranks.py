@@ -13,18 +13,18 @@ from tests.adapters.trl.test_trl_function import AboveMean, Log, made, tree
 import rewardsmith as rs
 from rewardsmith.adapters.scorer import Scorer
 from rewardsmith.adapters.trl.groups import window
-from rewardsmith.adapters.trl.ranks import Ranks
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.scores import Scores
+from rewardsmith.ops.ranks import everybody, share
 
 
 def test_alone_nothing_is_caught_or_copied() -> None:
     thing = object()
-    assert Ranks.here() == Ranks(0, 1)
-    assert Ranks().share(lambda: thing, id) == (thing, [id(thing)])
+    assert everybody() is None
+    assert share(lambda: thing, id, None) == (thing, [id(thing)])
     with pytest.raises(ZeroDivisionError):
-        Ranks().share(lambda: 1 // 0, id)
+        share(lambda: 1 // 0, id, None)
 
 
 def test_a_rank_scores_the_groups_that_it_has_a_row_of() -> None:

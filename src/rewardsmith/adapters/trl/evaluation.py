@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from ...core.errors import SpecError
 from ...core.outcome import Status
 from ...core.scores import Scores
+from ...ops.ranks import Ranks, count_of, everybody, rank_of, share
 from ..columns import read_by
 from ..scorer import Row, Scorer, numbers
 from ..telling import Reason
 from .batch import Batch
 from .groups import Window, window
 from .logs import Log, metrics, table, tally
-from .ranks import Ranks
 from .troubles import Troubles
 
 Values = list[float | None]
@@ -60,29 +60,29 @@ class Evaluation:
             TypeError: the completions are tokens, or what the reward reads is no column.
             ValueError: columns differ in length.
         """
-        here = Ranks.here()
-        ranks = here if self.together else Ranks()
-        everybody = self._everybody(batch, here, ranks)
-        found, tallies = ranks.share(
-            lambda: self._found(self._window(batch, everybody, ranks.index)), _Found.tally
+        ranks = everybody()
+        asked = ranks if self.together else None
+        by_rank = self._by_rank(batch, ranks, asked)
+        found, tallies = share(
+            lambda: self._found(self._window(batch, by_rank, rank_of(asked))), _Found.tally, asked
         )
         self.troubles(found.troubles, len(found.values[""]))
         extra = table(found.columns, found.troubles)
-        self.log(metrics(tallies), extra, batch.given, alone=here.count > 1 and not self.together)
+        self.log(metrics(tallies), extra, batch.given, alone=asked is not ranks)
         return found.values
 
-    def _everybody(self, batch: Batch, here: Ranks, ranks: Ranks) -> list[list[Row]] | None:
+    def _by_rank(self, batch: Batch, ranks: Ranks, asked: Ranks) -> list[list[Row]] | None:
         """Each rank's rows, where the reward compares rows; else None."""
         scope = self.scorer.reward.scope
         if scope == "row":
             return None
-        if here.count > ranks.count:
+        if asked is not ranks:
             raise SpecError(
-                f"this reward compares rows of a {scope}, which lie on {here.count} ranks, and "
-                "asynchronous rewards cannot wait for each other: use "
+                f"this reward compares rows of a {scope}, which lie on {count_of(ranks)} ranks, "
+                "and asynchronous rewards cannot wait for each other: use "
                 "to_trl(..., asynchronous=False)"
             )
-        return ranks.share(lambda: self._sent(batch), lambda rows: rows)[1]
+        return share(lambda: self._sent(batch), lambda rows: rows, asked)[1]
 
     def _sent(self, batch: Batch) -> list[Row]:
         """The rows with no more in them than other ranks need."""
@@ -96,10 +96,10 @@ class Evaluation:
         read |= {columns[name] for name in ("group",) if name in columns}
         return read | {path.partition(".")[0] for path in read}
 
-    def _window(self, batch: Batch, everybody: list[list[Row]] | None, rank: int) -> Window:
+    def _window(self, batch: Batch, by_rank: list[list[Row]] | None, rank: int) -> Window:
         """The rows that this rank has to score."""
-        if everybody is not None:
-            return window(everybody, rank, self.scorer, self.num_generations)
+        if by_rank is not None:
+            return window(by_rank, rank, self.scorer, self.num_generations)
         rows = batch.rows(self._read())
         return Window(rows, None, 0, len(rows))
 
