@@ -18,6 +18,8 @@ LOCK := requirements.lock
 # Small networks are faster on one thread, and runs beside each other do not fight for cores.
 export OMP_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Tests start many processes: without compiled files each of them would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -1,7 +1,10 @@
 """What holds for every test: one thread, checked shapes, hypothesis without clocks."""
 
 import os
+import sys
+from collections.abc import Callable
 from functools import cache
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -39,6 +42,23 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("sandbox") and (why := _no_sandbox()):
         pytest.skip(why)
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., CompletedProcess[str]]:
+    """The command line, in this process: starting another takes seconds."""
+    from rewardsmith.cli import main
+
+    def run(*arguments: object) -> CompletedProcess[str]:
+        words = ["rewardsmith", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return CompletedProcess(words, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @cache

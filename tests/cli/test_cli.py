@@ -3,25 +3,8 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
-
-from rewardsmith.cli import main
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """The command line, in this process."""
-
-    def run(*arguments):
-        words = ["rewardsmith", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return CompletedProcess(words, ended.value.code or 0, *capsys.readouterr())
-
-    return run
 
 
 def test_methods_lists_the_catalog(command):

@@ -2,8 +2,8 @@
 
 import ast
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -81,14 +81,8 @@ def ranks(completions: list[str], **others: object) -> list[float]:
     return [float(len(text)) for text in completions]
 
 
-def test_the_command(reward: Path, tmp_path: Path) -> None:
-    command = "from rewardsmith.cli import main; main()"
+def test_the_command(command: Any, reward: Path, tmp_path: Path) -> None:
     out = tmp_path / "glue"
-    run = subprocess.run(
-        [sys.executable, "-c", command, "export", "trl", str(reward), "--out", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = command("export", "trl", reward, "--out", out)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [str(out / name) for name in ("train.py", "README.md")]

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from rewardsmith.adapters.files.trajectories import write_trajectories
-from rewardsmith.cli.main import main
 from rewardsmith.core.rollouts import Rollouts
 
 REWARD = """
@@ -66,15 +65,12 @@ def episodes(n):
 
 
 @pytest.fixture
-def score(monkeypatch, capsys):
-    """Run the command here: its exit status, what it printed, and its complaint."""
+def score(command):
+    """Run the command: its exit status, what it printed, and its complaint."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rewardsmith", "score", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
+        done = command("score", *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

@@ -1,9 +1,10 @@
 """``rewardsmith score`` with programs: parallel, cached, and told where nothing holds them."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,11 +14,12 @@ pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "programs"
 
+Score = Callable[..., CompletedProcess[str]]
 
-def score(*arguments: object) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("rewardsmith")
-    command = [str(program), "score", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+@pytest.fixture
+def score(command: Score) -> Score:
+    return partial(command, "score")
 
 
 def rows(*completions: str) -> str:
@@ -25,7 +27,7 @@ def rows(*completions: str) -> str:
     return "".join(json.dumps({"completion": c, "tests": tests}) + "\n" for c in completions)
 
 
-def test_the_example_is_scored_as_it_says(tmp_path: Path) -> None:
+def test_the_example_is_scored_as_it_says(score: Score, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     data = EXAMPLE / "sample.jsonl"
     ran = score(EXAMPLE / "reward.yaml", data, "--out", out, "--why", "--workers", 2)
@@ -36,7 +38,7 @@ def test_the_example_is_scored_as_it_says(tmp_path: Path) -> None:
     assert marks == ["...", ".F.", "TTT", "...", "F.F", "CCC"]
 
 
-def test_what_was_run_is_remembered(tmp_path: Path) -> None:
+def test_what_was_run_is_remembered(score: Score, tmp_path: Path) -> None:
     spec, data, cache = (tmp_path / name for name in ("r.yaml", "d.jsonl", "cache"))
     spec.write_text("reward: {unit_tests: {}}\n")
     data.write_text(rows("def f(x): return x + 1", "def f(x): return x"))
@@ -49,7 +51,7 @@ def test_what_was_run_is_remembered(tmp_path: Path) -> None:
     assert (ran_, as_equal, cached) == ("0", "0", "2")
 
 
-def test_no_isolation_is_told(tmp_path: Path) -> None:
+def test_no_isolation_is_told(score: Score, tmp_path: Path) -> None:
     spec, data = tmp_path / "r.yaml", tmp_path / "d.jsonl"
     spec.write_text("reward: {unit_tests: {unsafe: true}}\n")
     data.write_text(rows("def f(x): return x + 1"))
@@ -59,7 +61,7 @@ def test_no_isolation_is_told(tmp_path: Path) -> None:
     assert "1.0000" in ran.stdout
 
 
-def test_a_deadline_that_is_too_short_is_refused(tmp_path: Path) -> None:
+def test_a_deadline_that_is_too_short_is_refused(score: Score, tmp_path: Path) -> None:
     spec, data = tmp_path / "r.yaml", tmp_path / "d.jsonl"
     spec.write_text("reward: {unit_tests: {limits: {program: 60}}}\n")
     data.write_text(rows("def f(x): return x + 1"))

@@ -67,18 +67,15 @@ def write(name, completions, **more):
 
 
 @pytest.fixture
-def score(monkeypatch, capsys):
-    """Run the command here, inline unless told otherwise: exit status, output, complaint."""
+def score(command):
+    """Run the command, inline unless told otherwise: exit status, output, complaint."""
 
     def run(*arguments, executor="inline"):
         given = [*map(str, arguments), "--executor", executor]
         if "--out" not in given:
             given += ["--out", "out.parquet"]
-        monkeypatch.setattr(sys, "argv", ["rewardsmith", "score", *given])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
+        done = command("score", *given)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

@@ -214,12 +214,30 @@ def test_the_schema_accepts_what_is_written(reward: Reward) -> None:
         "reward: {env_reward: {}, count_bonus: {}}",
         "reward: {clip: {of: {scale: {by: 1}}}}",
         "rewards: {env_reward: {}}",
+        "reward: {env_reward: {}}\nloss: {dapoo: {}}",
+        "reward: {env_reward: {}}\nadvantage: dapo",
+        "reward: {env_reward: {}}\nsampler: {vade: {}, dapo_filter: {}}",
+        "reward: {env_reward: {}}\nrelabel: {dot: 3}",
     ],
 )
 def test_the_schema_refuses_what_load_refuses(text: str) -> None:
     assert not accepts(yaml.safe_load(text), SCHEMA, SCHEMA)
     with pytest.raises(SpecError):
         loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "columns: {answer: solution}\nreward: {env_reward: {}}\nloss: dapo\nadvantage: rloo",
+        "columns:\nreward: {env_reward: {}}\nloss: {dapo: {clip: [0.2, 0.28]}}",
+        "reward: {env_reward: {}}\nsampler: {dapo_filter: {of: {vade: {}}}}",
+        "reward: {env_reward: {}}\nsampler: {vade: }\nrelabel: {dot: {}}",
+    ],
+)
+def test_the_schema_accepts_what_a_trainer_reads(text: str) -> None:
+    assert accepts(yaml.safe_load(text), SCHEMA, SCHEMA)
+    loads(text)
 
 
 def test_the_schema_is_one() -> None:

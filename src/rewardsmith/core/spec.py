@@ -253,11 +253,25 @@ def schema() -> dict[str, Any]:
         "required": ["reward"],
         "additionalProperties": False,
         "properties": {
-            **{key: {"type": "object"} for key in TOP_LEVEL},
+            "columns": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
             "reward": {"$ref": "#/$defs/node"},
+            **{key: _named_schema(key) for key in TRAINING},
         },
         "$defs": {"node": node},
     }
+
+
+def _named_schema(kind: str) -> dict[str, Any]:
+    """A method of that kind, by its name alone or as ``name: arguments``; see :func:`named`."""
+    names = [entry.name for entry in methods() if entry.kind == kind]
+    mapping = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: {"type": ["object", "null"]} for name in names},
+    }
+    return {"anyOf": [{"enum": names}, mapping]}
 
 
 def _node_schema(kind: type[Node]) -> dict[str, Any]:
