@@ -18,8 +18,6 @@ LOCK := requirements.lock
 # Small networks are faster on one thread, and runs beside each other do not fight for cores.
 export OMP_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# Tests start many processes: without compiled files each of them would compile everything anew.
-unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -92,8 +90,9 @@ study-language: $(STAMP)
 
 # --- develop --------------------------------------------------------------------------------------
 
+# Tests start many processes: without compiled files each of them would compile everything anew.
 test: $(STAMP)
-	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # No cache for the floors: it keeps how an import resolved before a module was added or removed.
 check: $(STAMP)

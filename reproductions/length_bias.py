@@ -39,8 +39,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reproductions.effects import by_seed, compare, mean_curve
-from reproductions.rlvr import Arm, Budget, columns, comparison, last, run
+from reproductions.effects import by_seed, compare
+from reproductions.rlvr import Arm, Budget, columns, comparison, curves, last, run
 
 from rewardsmith.testbeds import rlvr
 from rewardsmith.testbeds.rlvr.bed import Bed
@@ -173,14 +173,7 @@ def about(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if all(None not in pair for pair in ends):
         found["wrong_length"] = by_seed([b for _, b in ends])
         found["growth_of_wrong"] = by_seed([round(b - a, 4) for a, b in ends])
-    names = ("tokens", "pass@1", "length")
-    many = min(len(run["curve"]) for run in told)
-    return found | {
-        "curve": {
-            name: mean_curve([[p[name] for p in run["curve"][:many]] for run in told])
-            for name in names
-        }
-    }
+    return found | {"curve": curves(told, ("pass@1", "length"))}
 
 
 REPRODUCTION = comparison(

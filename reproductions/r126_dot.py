@@ -54,8 +54,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from reproductions.effects import all_of, by_seed, compare, judged, mean_curve, spread
-from reproductions.rlvr import Arm, Budget, comparison, last, logged, run
+from reproductions.effects import all_of, by_seed, compare, judged, spread
+from reproductions.rlvr import Arm, Budget, comparison, curves, last, logged, run
 
 import rewardsmith as rs
 from rewardsmith.testbeds import rlvr
@@ -196,14 +196,10 @@ def kept(effect: Mapping[str, Any]) -> str:
 def about(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """An arm's measures and curves."""
     names = [f"{level} {name}" for level in LEVELS for name in ("pass@1", "length")]
-    many = min(len(run["curve"]) for run in told)
     return {
         **{name: by_seed(last(told, name)) for name in names},
         **{name: by_seed(logged(told, name)) for name in ("relabelled", "batches")},
-        "curve": {
-            name: mean_curve([[p[name] for p in run["curve"][:many]] for run in told])
-            for name in ("tokens", *names)
-        },
+        "curve": curves(told, names),
     }
 
 

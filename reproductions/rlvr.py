@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reproductions.effects import by_seed, shown
+from reproductions.effects import by_seed, mean_curve, shown
 from reproductions.runner import Key, Reproduction, Runs
 
 import rewardsmith as rs
@@ -192,6 +192,15 @@ def over_the_run(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 def logged(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     """What was logged in training, as a mean over the run."""
     return [run["logged"][name] for run in runs]
+
+
+def curves(runs: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[float]]:
+    """The mean over seeds of ``tokens`` and of measures, at each measurement that all runs have."""
+    many = min(len(run["curve"]) for run in runs)
+    return {
+        name: mean_curve([[point[name] for point in run["curve"][:many]] for run in runs])
+        for name in ("tokens", *names)
+    }
 
 
 def columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

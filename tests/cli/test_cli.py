@@ -21,8 +21,10 @@ def test_methods_lists_the_catalog(command):
 
 
 def test_version():
-    program = [sys.executable, "-c", "from rewardsmith.cli import main; main()", "--version"]
-    said = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    installed = Path(sys.executable).with_name("rewardsmith")
+    said = subprocess.run(
+        [installed, "--version"], capture_output=True, text=True, check=True
+    ).stdout
     assert said == f"rewardsmith {metadata.version('rewardsmith')}\n"
 
 
@@ -31,7 +33,7 @@ def test_methods_with_a_name_tells_how_to_call_it(command):
     assert done.returncode == 0
     head, _, rest = done.stdout.partition("\n")
     assert head.startswith("rloo, advantage: from rewardsmith.policy.advantages.leave_one_out")
-    assert "  from the batch:\n    rewards\n    group\n  keywords:\n    keep = None\n" in rest
+    assert "  from the batch:\n    rewards\n    group\n    keep = None\n  options:\n" in rest
     assert "2402.14740" in rest
     assert "Raises:" in rest
     assert "`" not in rest

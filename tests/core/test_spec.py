@@ -19,6 +19,7 @@ from rewardsmith.core.gate import Gate
 from rewardsmith.core.reward import Reward
 from rewardsmith.core.rollouts import Rollouts
 from rewardsmith.core.spec import dump, dumps, load, loads, schema
+from rewardsmith.learners.recipe import read_recipe
 from rewardsmith.signals.count import CountBonus
 from rewardsmith.signals.env_reward import EnvReward
 from rewardsmith.transforms.potential import PotentialShaping
@@ -214,10 +215,6 @@ def test_the_schema_accepts_what_is_written(reward: Reward) -> None:
         "reward: {env_reward: {}, count_bonus: {}}",
         "reward: {clip: {of: {scale: {by: 1}}}}",
         "rewards: {env_reward: {}}",
-        "reward: {env_reward: {}}\nloss: {dapoo: {}}",
-        "reward: {env_reward: {}}\nadvantage: dapo",
-        "reward: {env_reward: {}}\nsampler: {vade: {}, dapo_filter: {}}",
-        "reward: {env_reward: {}}\nrelabel: {dot: 3}",
     ],
 )
 def test_the_schema_refuses_what_load_refuses(text: str) -> None:
@@ -229,15 +226,39 @@ def test_the_schema_refuses_what_load_refuses(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "columns: {answer: solution}\nreward: {env_reward: {}}\nloss: dapo\nadvantage: rloo",
-        "columns:\nreward: {env_reward: {}}\nloss: {dapo: {clip: [0.2, 0.28]}}",
-        "reward: {env_reward: {}}\nsampler: {dapo_filter: {of: {vade: {}}}}",
-        "reward: {env_reward: {}}\nsampler: {vade: }\nrelabel: {dot: {}}",
+        "columns: {answer: solution}\nloss: dapo\nadvantage: rloo",
+        "columns:\nloss: {dapo: {clip: [0.2, 0.28]}}",
+        "sampler: {dapo_filter: {of: {vade: {}}}}",
+        "sampler: {vade: }\nrelabel: {dot: {success: {math_answer: {}}}}",
+        "loss: {dro: {beta: 0.1}}",
     ],
 )
-def test_the_schema_accepts_what_a_trainer_reads(text: str) -> None:
-    assert accepts(yaml.safe_load(text), SCHEMA, SCHEMA)
-    loads(text)
+def test_the_schema_accepts_what_a_trainer_reads(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "reward.yaml"
+    path.write_text(f"reward: {{env_reward: {{}}}}\n{text}\n")
+    read_recipe(path)
+    assert accepts(yaml.safe_load(path.read_text()), SCHEMA, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "loss: {dapoo: {}}",
+        "advantage: dapo",
+        "sampler: {vade: {}, dapo_filter: {}}",
+        "relabel: {dot: 3}",
+        "relabel: {dot: {}}",
+        "relabel: dot",
+        "loss: dro",
+        "sampler: {vade: {sed: 1}}",
+    ],
+)
+def test_the_schema_refuses_what_a_trainer_refuses(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "reward.yaml"
+    path.write_text(f"reward: {{env_reward: {{}}}}\n{text}\n")
+    with pytest.raises(SpecError):
+        read_recipe(path)
+    assert not accepts(yaml.safe_load(path.read_text()), SCHEMA, SCHEMA)
 
 
 def test_the_schema_is_one() -> None:

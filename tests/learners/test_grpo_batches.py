@@ -273,12 +273,21 @@ def test_curves_are_of_first_attempts(tmp_path: Path) -> None:
         ({"train_dataset": data().rename_column("prompt", "question")}, "no column 'prompt'"),
         ({"train_dataset": data(token=["x"] * len(SUMS))}, "a column 'token'"),
         ({"train_dataset": data(3, prompt=["1+1=", None, "2+1="])}, "row 1 .* the prompt None"),
+        ({"train_dataset": data(2, prompt=[[], []])}, r"row 0 .* the prompt \[\]"),
     ],
     ids=lambda of: of if isinstance(of, str) else "",
 )
 def test_what_would_not_be_read_is_refused(tmp_path: Path, given: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         trainer(tmp_path, **given)
+
+
+def test_prompts_that_a_transform_makes_are_not_looked_at_before(tmp_path: Path) -> None:
+    rows = data().rename_column("prompt", "question")
+    rows.set_transform(lambda batch: {"prompt": batch["question"], "answer": batch["answer"]})
+    made = trainer(tmp_path, train_dataset=rows, remove_unused_columns=False, max_steps=1)
+    made.train()
+    assert made.state.global_step == 1
 
 
 def test_a_checkpoint_of_another_layout_says_what_is_lost(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from dataclasses import asdict
 from ..core.catalog import KINDS, find, methods, nearest
 from ..core.errors import SpecError
 
+_GIVEN = ("keep", "weight")
+"""Keywords of an estimator and of a loss that no spec gives: those who call them do."""
+
 
 def methods_command(kind: str | None, as_json: bool) -> None:
     """Print the catalog.
@@ -40,13 +43,12 @@ def method_command(name: str) -> None:
     (entry,) = [entry for entry in methods() if entry.name == name]
     print(f"{entry.name}, {entry.kind}: from {entry.module} import {entry.qualname}\n")
     arguments = list(inspect.signature(thing).parameters.values())
-    keywords = [each for each in arguments if each.kind is each.KEYWORD_ONLY]
-    # An estimator, a loss: what a batch gives stands first, options are keywords.
-    if inspect.isfunction(thing) and keywords:
+    if inspect.isfunction(thing) and entry.kind in ("advantage", "loss"):
+        options = [p for p in arguments if p.kind is p.KEYWORD_ONLY and p.name not in _GIVEN]
         print("  from the batch:")
-        _print_arguments([each for each in arguments if each not in keywords])
-        print("  keywords:")
-        _print_arguments(keywords)
+        _print_arguments([each for each in arguments if each not in options])
+        print("  options:")
+        _print_arguments(options)
     else:
         _print_arguments(arguments)
     print(f"\n{_plain(inspect.getdoc(thing) or '')}")

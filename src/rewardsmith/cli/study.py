@@ -30,12 +30,8 @@ def study_command(file: Path, out: Path | None, seeds: int | None, workers: int 
         raise SpecError(f"cannot write results to {out}: {error.strerror}") from None
     if warning := study.doubt():
         print(f"warning: {warning}", file=sys.stderr)
-    runs = plan(study, out)
-    done = sum(run.done for run in runs)
-    before = f", {done} of them done before" if done else ""
-    console.print(f"{len(runs)} runs of {study.steps:,} steps{before}", highlight=False)
     try:
-        with _Listener(study, console, done) as listener:
+        with _Listener(study, console, sum(run.done for run in plan(study, out))) as listener:
             summary = run_study(study, out, workers=workers, listen=listener)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

@@ -4,6 +4,7 @@ What a node takes is read from its class: a parameter typed as a node is a child
 callable is a reference, a mapping of nodes holds named children, and the rest is checked by type.
 """
 
+import inspect
 import types
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
@@ -262,16 +263,36 @@ def schema() -> dict[str, Any]:
 
 
 def _named_schema(kind: str) -> dict[str, Any]:
-    """A method of that kind, by its name alone or as ``name: arguments``; see :func:`named`."""
-    names = [entry.name for entry in methods() if entry.kind == kind]
+    """A method of that kind, as ``name: arguments``, or by its name where it needs none.
+
+    Names of arguments are checked, their values are not.
+    """
+    known = {entry.name: _options(find(entry.name)) for entry in methods() if entry.kind == kind}
+    alone = [name for name, options in known.items() if all(options.values())]
     mapping = {
         "type": "object",
         "minProperties": 1,
         "maxProperties": 1,
         "additionalProperties": False,
-        "properties": {name: {"type": ["object", "null"]} for name in names},
+        "properties": {
+            name: {
+                "type": ["object", "null"] if name in alone else "object",
+                "additionalProperties": False,
+                "properties": {option: {} for option in options},
+                "required": [option for option, has_default in options.items() if not has_default],
+            }
+            for name, options in known.items()
+        },
     }
-    return {"anyOf": [{"enum": names}, mapping]}
+    return {"anyOf": [{"enum": alone}, mapping]}
+
+
+def _options(thing: Any) -> dict[str, bool]:
+    """What a spec can give to a method -> whether it has a default."""
+    given = inspect.signature(thing).parameters.values()
+    # A function's positional parameters are what a batch gives.
+    chosen = [p for p in given if isinstance(thing, type) or p.kind is p.KEYWORD_ONLY]
+    return {p.name: p.default is not p.empty for p in chosen}
 
 
 def _node_schema(kind: type[Node]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What can be known to be wrong before a trainer generates anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import Parameter
 from os import PathLike
 from typing import Any
@@ -179,14 +179,22 @@ def check_data(data: Any, batch: int) -> None:
     for name in _TAKEN:
         if name in data[0]:
             raise ValueError(f"the data set has a column {name!r}, which is made here: rename it")
-    # One column of a table is read alone: others may hold images.
-    prompts = data["prompt"] if hasattr(data, "column_names") else (row["prompt"] for row in data)
-    for i, prompt in enumerate(prompts):
+    for i, prompt in enumerate(_prompts(data)):
         if not (isinstance(prompt, str) or (isinstance(prompt, list) and prompt)):
             raise ValueError(
                 f"row {i} of the data set has the prompt {prompt!r}, and has to have a text or "
                 "messages: mend the row, or leave it out"
             )
+
+
+def _prompts(data: Any) -> Iterable[Any]:
+    """The prompts of a table; those that a transform makes are not known before they are asked for.
+
+    The column is read alone: others may hold images.
+    """
+    columns = getattr(data, "column_names", None) or ()
+    made = getattr(data, "format", {}).get("type") == "custom"
+    return data["prompt"] if "prompt" in columns and not made else ()
 
 
 def check_columns(
