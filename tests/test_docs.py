@@ -5,11 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from rewardsmith.core.catalog import methods
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 SHORT = 2_000
 """Steps that an agent learns for here; on the page it is more."""
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_every_method_is_in_the_reference():
+    """Pages link there; the build of the site, which would say so, is no part of the tests."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    listed = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert {method.module for method in methods()} <= set(listed)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -83,7 +83,8 @@ def test_every_verdict_can_fall(
     assert (told["verdict"], told["guard"]) == (verdict, None)
     assert told["beside"]["different_latr_minus_grpo"]["mean"] == pytest.approx(1.0)
     assert told["beside"]["mixed_latr_minus_matched"]["mean"] == pytest.approx(0.1)
-    assert told["arms"]["matched"]["temperature_at_the_start"]["mean"] == 1.2
+    assert told["matched_temperatures"] == [1.2, 1.2]
+    assert told["arms"]["matched"]["different_at_the_start"]["mean"] == 6.0
 
 
 def test_where_nothing_is_learned_nothing_is_faster() -> None:
